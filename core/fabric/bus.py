@@ -1,0 +1,55 @@
+"""The message bus POPs and origin share: publish/subscribe and request/reply on dotted subjects.
+
+At-most-once: a message published while nobody subscribes is gone. Media rides on it, so nothing here waits for an
+acknowledgement. Subscriptions are bounded queues (limits.FABRIC_QUEUE_MESSAGES_MAX); overflow drops the oldest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Bus", "Message", "Responder", "Subscription"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message: the concrete subject it was published on and its payload."""
+
+    subject: str
+    payload: bytes
+
+
+Responder = Callable[[Message], Awaitable[bytes]]
+
+
+class Subscription(Protocol):
+    """A live subscription: iterate it, then close it."""
+
+    dropped: int
+    """Messages lost to overflow."""
+
+    def __aiter__(self) -> AsyncIterator[Message]: ...
+    async def aclose(self) -> None:
+        """End the subscription; iteration stops."""
+
+
+class Bus(Protocol):
+    """See the module docstring. Subjects are dot-separated tokens; a subscription's last token may be `>` (the rest)
+    and any token may be `*` (one token), as in NATS."""
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Send and forget. Raises: FabricError: `unreachable`, `too-large`."""
+
+    async def subscribe(self, subject: str) -> Subscription:
+        """Begin receiving; messages published after this returns are seen."""
+
+    async def request(self, subject: str, payload: bytes, timeout_s: float = 2.0) -> bytes:
+        """One question, one answer. Raises: FabricError: `no-responder`, `timeout`, `unreachable`."""
+
+    async def respond(self, subject: str, responder: Responder) -> Subscription:
+        """Answer requests on a subject until the returned subscription is closed."""
+
+    async def aclose(self) -> None:
+        """Leave the bus; all subscriptions end."""

@@ -1,0 +1,294 @@
+"""Everything an origin and a POP say to each other about one session, as msgpack (msgspec tagged structs).
+
+Subjects on the bus (`core.fabric.bus`): a POP publishes `UpMessage`s on `up_subject(session_id)`, the origin publishes
+`DownMessage`s on `down_subject(session_id)`. Times are 48 kHz ticks; utterance-relative ticks start at 0 with the first
+sample of the utterance's first packet.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from core.errors import RemoteProtocolError
+
+__all__ = [
+    "BargeIn",
+    "Closed",
+    "DownMessage",
+    "Fault",
+    "MicrophonePacket",
+    "Mood",
+    "Opened",
+    "PhonemeSpan",
+    "Playout",
+    "Ready",
+    "ReplyText",
+    "SpeechCancel",
+    "SpeechEnd",
+    "SpeechPacket",
+    "SpeechStart",
+    "StageTimes",
+    "Transcript",
+    "TurnState",
+    "UpMessage",
+    "UserSpeech",
+    "UserText",
+    "WordSpan",
+    "decode_down",
+    "decode_up",
+    "down_subject",
+    "encode",
+    "up_subject",
+]
+
+
+def up_subject(session_id: str) -> str:
+    """Subject on which the POP speaks to the origin."""
+    return f"session.{session_id}.up"
+
+
+def down_subject(session_id: str) -> str:
+    """Subject on which the origin speaks to the POP."""
+    return f"session.{session_id}.down"
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
+    pass
+
+
+class PhonemeSpan(msgspec.Struct, frozen=True, array_like=True):
+    """One phoneme: IPA symbol as espeak-ng writes it ('' or '_' = pause), utterance-relative start and end in ticks,
+    and stress (0 none, 1 secondary, 2 primary)."""
+
+    symbol: str
+    start: int
+    end: int
+    stress: int = 0
+
+
+class WordSpan(msgspec.Struct, frozen=True, array_like=True):
+    """One word of an utterance with its utterance-relative start and end in ticks."""
+
+    text: str
+    start: int
+    end: int
+
+
+# --- POP → origin ------------------------------------------------------------------------------------------------
+
+
+class Opened(_Message, tag="opened"):
+    """A viewer is connected; the origin may greet."""
+
+    epoch: int
+    transport: str
+    microphone: bool = False
+
+
+class MicrophonePacket(_Message, tag="mic"):
+    """One untouched Opus packet of the viewer's microphone.
+
+    Attributes:
+        opus: a valid Opus packet; padding is allowed and ignored.
+        timestamp: unwrapped 48 kHz media time of its first sample.
+    """
+
+    opus: bytes
+    timestamp: int
+
+
+class UserSpeech(_Message, tag="user-speech"):
+    """The ear's opinion: the user's speech began or (reversibly) ended.
+
+    Attributes:
+        speaking: new state.
+        timestamp: unwrapped 48 kHz microphone media time of the change.
+    """
+
+    speaking: bool
+    timestamp: int
+
+
+class UserText(_Message, tag="user-text"):
+    """The viewer typed something (at most limits.TEXT_CHARS_MAX characters)."""
+
+    text: str
+    message_id: str = ""
+
+
+class BargeIn(_Message, tag="barge-in"):
+    """The edge has already cut the character's voice.
+
+    Attributes:
+        utterance_id: the utterance that was cut; 0 when nothing was playing (the viewer pressed interrupt).
+        heard_until: utterance-relative ticks that were audible to the viewer.
+        cause: "speech" (the ear) or "request" (the viewer asked).
+    """
+
+    utterance_id: int
+    heard_until: int
+    cause: Literal["speech", "request"] = "speech"
+
+
+class Playout(_Message, tag="playout"):
+    """What the viewer has heard so far of an utterance (at most every 200 ms, and once at its end)."""
+
+    utterance_id: int
+    heard_until: int
+
+
+class Closed(_Message, tag="closed"):
+    """The viewer has left for good; the origin frees the session."""
+
+    reason: str = ""
+
+
+UpMessage = Opened | MicrophonePacket | UserSpeech | UserText | BargeIn | Playout | Closed
+
+
+# --- origin → POP ------------------------------------------------------------------------------------------------
+
+
+class Ready(_Message, tag="ready"):
+    """The session's pipeline is warm."""
+
+    character: str
+    display_name: str
+
+
+class TurnState(_Message, tag="turn"):
+    """The origin's authoritative word on the conversation: it alone ends a turn."""
+
+    state: Literal["listening", "thinking", "speaking", "idle"]
+    turn_id: int = 0
+
+
+class SpeechStart(_Message, tag="speech-start"):
+    """An utterance begins. Utterance ids increase strictly within a session and start at 1."""
+
+    utterance_id: int
+    turn_id: int = 0
+
+
+class SpeechPacket(_Message, tag="speech"):
+    """20 ms of the character's voice and all that the animator needs of it.
+
+    Attributes:
+        index: 0, 1, 2 … within the utterance; its first sample is at index · 960 ticks.
+        opus: one 20 ms Opus packet (mono, 48 kHz).
+        phonemes: spans that *start* in this packet's 20 ms, ends may lie far ahead.
+        log_mel: 40 bytes, see core.speech.features; b"" when the origin has no PCM.
+    """
+
+    utterance_id: int
+    index: int
+    opus: bytes
+    phonemes: tuple[PhonemeSpan, ...] = ()
+    log_mel: bytes = b""
+
+
+class SpeechEnd(_Message, tag="speech-end"):
+    """The utterance is complete with `packets` packets."""
+
+    utterance_id: int
+    packets: int
+
+
+class SpeechCancel(_Message, tag="speech-cancel"):
+    """Forget what is still queued of this utterance and all before it."""
+
+    utterance_id: int
+
+
+class Transcript(_Message, tag="transcript"):
+    """What the user said, so far or finally."""
+
+    text: str
+    final: bool
+    turn_id: int = 0
+
+
+class ReplyText(_Message, tag="reply-text"):
+    """A clause of the character's answer, for captions, sent before its speech.
+
+    Attributes:
+        words: the clause's words on the utterance's clock.
+    """
+
+    utterance_id: int
+    text: str
+    words: tuple[WordSpan, ...] = ()
+
+
+class Mood(_Message, tag="mood"):
+    """How the character feels. valence and arousal in [-1, 1]."""
+
+    label: str
+    valence: float
+    arousal: float
+
+
+class Fault(_Message, tag="fault"):
+    """Something failed in a way the viewer should know of; the session lives.
+
+    Attributes:
+        code: kebab-case, e.g. "stt-failed", "tts-failed", "llm-failed", "llm-slow".
+    """
+
+    code: str
+    message: str
+
+
+class StageTimes(_Message, tag="stages"):
+    """Milliseconds each origin stage of a turn took; names as in core.session.budget."""
+
+    turn_id: int
+    stages: dict[str, float]
+
+
+DownMessage = (
+    Ready
+    | TurnState
+    | SpeechStart
+    | SpeechPacket
+    | SpeechEnd
+    | SpeechCancel
+    | Transcript
+    | ReplyText
+    | Mood
+    | Fault
+    | StageTimes
+)
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_up: Final = msgspec.msgpack.Decoder(UpMessage)
+_down: Final = msgspec.msgpack.Decoder(DownMessage)
+
+
+def encode(message: UpMessage | DownMessage) -> bytes:
+    """Bytes of one message, at most limits.FABRIC_MESSAGE_SIZE_BYTES_MAX for any valid content."""
+    return _encoder.encode(message)
+
+
+def decode_up(data: bytes) -> UpMessage:
+    """The message a POP sent.
+
+    Raises: RemoteProtocolError: code `bad-message`.
+    """
+    try:
+        return _up.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError("bad-message", str(error)) from error
+
+
+def decode_down(data: bytes) -> DownMessage:
+    """The message an origin sent.
+
+    Raises: RemoteProtocolError: code `bad-message`.
+    """
+    try:
+        return _down.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError("bad-message", str(error)) from error
