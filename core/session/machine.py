@@ -1,0 +1,97 @@
+"""The face's state machine: one table, one writer.
+
+The edge moves the face by itself (a reaction must not wait for the origin), and every such move is reversible: the
+origin alone ends a turn. `transitions()` is the table, `FaceMachine` applies it and remembers when it changed.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from core.session.state import FaceState
+
+__all__ = ["TRANSITIONS", "FaceMachine", "Trigger"]
+
+
+class Trigger(StrEnum):
+    """Everything that can change what the face does."""
+
+    USER_STARTED = "user started"
+    """The ear hears the user begin or go on."""
+    USER_PAUSED = "user paused"
+    """The ear believes that the user has finished; reversible."""
+    USER_TYPED = "user typed"
+    TURN_LISTENING = "turn listening"
+    """The origin says that the user's turn goes on."""
+    TURN_THINKING = "turn thinking"
+    """The origin has ended the user's turn."""
+    TURN_IDLE = "turn idle"
+    """The origin has nothing to say."""
+    VOICE_BEGAN = "voice began"
+    """The character's first packet of an utterance leaves now."""
+    VOICE_ENDED = "voice ended"
+    """The last packet of the last utterance has left."""
+    VOICE_CUT = "voice cut"
+    """Barge-in: the edge has silenced the character."""
+    QUIET = "quiet"
+    """Nothing has happened for longer than the state may last."""
+
+
+_S: Final = FaceState
+_T: Final = Trigger
+
+TRANSITIONS: Final[dict[FaceState, dict[Trigger, FaceState]]] = {
+    _S.IDLE: {
+        _T.USER_STARTED: _S.LISTENING,
+        _T.USER_TYPED: _S.THINKING,
+        _T.TURN_LISTENING: _S.LISTENING,
+        _T.TURN_THINKING: _S.THINKING,
+        _T.VOICE_BEGAN: _S.SPEAKING,
+    },
+    _S.LISTENING: {
+        _T.USER_PAUSED: _S.THINKING,
+        _T.USER_TYPED: _S.THINKING,
+        _T.TURN_THINKING: _S.THINKING,
+        _T.TURN_IDLE: _S.IDLE,
+        _T.VOICE_BEGAN: _S.SPEAKING,
+        _T.QUIET: _S.IDLE,
+    },
+    _S.THINKING: {
+        _T.USER_STARTED: _S.LISTENING,
+        _T.TURN_LISTENING: _S.LISTENING,
+        _T.TURN_IDLE: _S.IDLE,
+        _T.VOICE_BEGAN: _S.SPEAKING,
+        _T.QUIET: _S.IDLE,
+    },
+    _S.SPEAKING: {
+        _T.VOICE_ENDED: _S.IDLE,
+        _T.VOICE_CUT: _S.LISTENING,
+        _T.USER_TYPED: _S.THINKING,
+    },
+}
+"""What is not listed leaves the state as it is."""
+
+
+class FaceMachine:
+    """One session's face state.
+
+    Attributes:
+        state: what the face does now.
+        since: when it began, monotonic seconds.
+    """
+
+    __slots__ = ("since", "state")
+
+    def __init__(self, now: float) -> None:
+        self.state = FaceState.IDLE
+        self.since = now
+
+    def handle(self, trigger: Trigger, now: float) -> bool:
+        """Apply one trigger. Returns: True when the state changed."""
+        target = TRANSITIONS[self.state].get(trigger)
+        if target is None or target is self.state:
+            return False
+        self.state = target
+        self.since = now
+        return True

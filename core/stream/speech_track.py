@@ -1,0 +1,230 @@
+"""The character's voice on the track: which 20 ms of which utterance play at which media time.
+
+Packets arrive from the origin ahead of time, in order, through a bus that may lose the oldest under overload. A lost
+packet becomes 20 ms of silence (the mouth goes on), a late one is waited for (the clock of the utterance stands still),
+an utterance that was cut stays cut whatever still arrives of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from core.errors import Dropped
+from core.limits import SPEECH_QUEUE_PACKETS_MAX, TICK_SAMPLES
+from core.speech.messages import SpeechPacket
+
+__all__ = ["Placed", "SpeechTrack"]
+
+_TAIL_TICKS: Final = 8
+"""Ticks for which an utterance's clock runs on after its last packet, so that the mouth closes as it was meant to."""
+_SEGMENTS_MAX: Final = 64
+"""Contiguous pieces of past speech that can still be looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One tick of an utterance on the track.
+
+    Attributes:
+        utterance_id: which utterance.
+        ticks: utterance position of this tick's first sample.
+        opus: the voice; b"" where it was lost or is over (the tail).
+        log_mel: its log-mel frame or b"".
+        arrived_at: monotonic seconds of the packet's arrival, 0.0 without one.
+        first: the utterance begins with this tick.
+        last: the voice has ended with this tick and nothing else waits.
+    """
+
+    utterance_id: int
+    ticks: int
+    opus: bytes = b""
+    log_mel: bytes = b""
+    arrived_at: float = 0.0
+    first: bool = False
+    last: bool = False
+
+
+@dataclass(slots=True)
+class _Segment:
+    utterance_id: int
+    media_time: int
+    ticks: int
+    count: int
+
+
+class _Utterance:
+    __slots__ = ("next_index", "packets", "total", "utterance_id")
+
+    def __init__(self, utterance_id: int) -> None:
+        self.utterance_id = utterance_id
+        self.packets: dict[int, tuple[SpeechPacket, float]] = {}
+        self.next_index = 0
+        self.total: int | None = None
+
+    @property
+    def played_out(self) -> bool:
+        return self.total is not None and self.next_index >= self.total
+
+
+class SpeechTrack:
+    """See the module docstring.
+
+    Attributes:
+        underruns: ticks on which an unfinished utterance had nothing to play.
+        holes: packets that never came.
+    """
+
+    def __init__(self) -> None:
+        self._utterances: deque[_Utterance] = deque()
+        self._cancelled_through = 0
+        self._tail: tuple[int, int, int] | None = None  # utterance id, next ticks, ticks left
+        self._segments: deque[_Segment] = deque(maxlen=_SEGMENTS_MAX)
+        self.underruns = 0
+        self.holes = 0
+
+    @property
+    def active(self) -> bool:
+        """An utterance is playing or waits to play."""
+        return bool(self._utterances)
+
+    @property
+    def current_utterance_id(self) -> int:
+        """The utterance that plays now, 0 when none has begun."""
+        if self._utterances and self._utterances[0].next_index > 0:
+            return self._utterances[0].utterance_id
+        return 0
+
+    @property
+    def latest_utterance_id(self) -> int:
+        """The newest utterance that is not over, 0 when there is none."""
+        return self._utterances[-1].utterance_id if self._utterances else 0
+
+    @property
+    def queued_packets(self) -> int:
+        """Packets that wait."""
+        return sum(len(utterance.packets) for utterance in self._utterances)
+
+    def start(self, utterance_id: int) -> Dropped | None:
+        """A new utterance begins; ids must increase."""
+        newest = self._utterances[-1].utterance_id if self._utterances else 0
+        if utterance_id <= max(newest, self._cancelled_through):
+            return Dropped("old-utterance")
+        self._utterances.append(_Utterance(utterance_id))
+        return None
+
+    def push(self, packet: SpeechPacket, now: float) -> Dropped | None:
+        """One packet has arrived. Dropped reasons: `cut-utterance`, `unknown-utterance`, `late`,
+        `too-far-ahead`, `duplicate`, `queue-full`."""
+        if packet.utterance_id <= self._cancelled_through:
+            return Dropped("cut-utterance")
+        for utterance in self._utterances:
+            if utterance.utterance_id == packet.utterance_id:
+                break
+        else:
+            return Dropped("unknown-utterance")
+        if packet.index < utterance.next_index:
+            return Dropped("late")
+        if packet.index >= utterance.next_index + SPEECH_QUEUE_PACKETS_MAX:
+            return Dropped("too-far-ahead")
+        if packet.index in utterance.packets:
+            return Dropped("duplicate")
+        if self.queued_packets >= SPEECH_QUEUE_PACKETS_MAX:
+            return Dropped("queue-full")
+        utterance.packets[packet.index] = (packet, now)
+        return None
+
+    def end(self, utterance_id: int, packets: int) -> None:
+        """The utterance has `packets` packets in all."""
+        for utterance in self._utterances:
+            if utterance.utterance_id == utterance_id:
+                utterance.total = max(0, packets)
+                if utterance.total == 0:
+                    self._utterances.remove(utterance)
+                return
+
+    def cancel(self, through: int) -> None:
+        """Forget every utterance up to and including `through`; what still arrives of them is dropped."""
+        self._cancelled_through = max(self._cancelled_through, through)
+        while self._utterances and self._utterances[0].utterance_id <= self._cancelled_through:
+            self._utterances.popleft()
+        if self._tail is not None and self._tail[0] <= self._cancelled_through:
+            self._tail = None
+
+    def pop(self, media_time: int) -> Placed | None:
+        """What plays at this media time (ticks, strictly increasing from call to call); None = silence."""
+        if not self._utterances:
+            return self._pop_tail()
+        utterance = self._utterances[0]
+        if utterance.played_out:  # its end was announced only after its last packet had left
+            return self._finish(utterance, utterance.next_index * TICK_SAMPLES)
+        index = utterance.next_index
+        item = utterance.packets.pop(index, None)
+        if item is None:
+            if not utterance.packets:
+                if utterance.total is None:
+                    if index > 0:
+                        self.underruns += 1
+                        return Placed(utterance_id=utterance.utterance_id, ticks=index * TICK_SAMPLES)
+                    return self._pop_tail()
+                if index < utterance.total:
+                    self.holes += utterance.total - index
+                return self._finish(utterance, index * TICK_SAMPLES)
+            self.holes += 1
+        self._tail = None
+        utterance.next_index = index + 1
+        self._place(utterance.utterance_id, media_time, index * TICK_SAMPLES)
+        last = utterance.played_out
+        if last:
+            self._utterances.popleft()
+            self._tail = (utterance.utterance_id, (index + 1) * TICK_SAMPLES, _TAIL_TICKS)
+        return Placed(
+            utterance_id=utterance.utterance_id,
+            ticks=index * TICK_SAMPLES,
+            opus=item[0].opus if item else b"",
+            log_mel=item[0].log_mel if item else b"",
+            arrived_at=item[1] if item else 0.0,
+            first=index == 0,
+            last=last and not self._utterances,
+        )
+
+    def _finish(self, utterance: _Utterance, ticks: int) -> Placed:
+        self._utterances.popleft()
+        self._tail = (utterance.utterance_id, ticks + TICK_SAMPLES, _TAIL_TICKS - 1)
+        return Placed(utterance_id=utterance.utterance_id, ticks=ticks, last=not self._utterances)
+
+    def _pop_tail(self) -> Placed | None:
+        if self._tail is None:
+            return None
+        utterance_id, ticks, left = self._tail
+        self._tail = (utterance_id, ticks + TICK_SAMPLES, left - 1) if left > 1 else None
+        return Placed(utterance_id=utterance_id, ticks=ticks)
+
+    def _place(self, utterance_id: int, media_time: int, ticks: int) -> None:
+        if self._segments:
+            segment = self._segments[-1]
+            length = segment.count * TICK_SAMPLES
+            if (
+                segment.utterance_id == utterance_id
+                and segment.media_time + length == media_time
+                and segment.ticks + length == ticks
+            ):
+                segment.count += 1
+                return
+        self._segments.append(_Segment(utterance_id, media_time, ticks, 1))
+
+    def start_of(self, utterance_id: int) -> int | None:
+        """Media time at which utterance tick 0 plays or would have played, by its newest piece; None if unknown."""
+        for segment in reversed(self._segments):
+            if segment.utterance_id == utterance_id:
+                return segment.media_time - segment.ticks
+        return None
+
+    def heard_until(self, utterance_id: int, media_time: int) -> int:
+        """Ticks of the utterance that lie before `media_time` on the track (0 when none do)."""
+        heard = 0
+        for segment in self._segments:
+            if segment.utterance_id == utterance_id and segment.media_time < media_time:
+                heard = segment.ticks + min(media_time - segment.media_time, segment.count * TICK_SAMPLES)
+        return heard

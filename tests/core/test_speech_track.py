@@ -1,0 +1,185 @@
+"""The voice on the track: order, loss, cuts and the mapping between media time and utterance."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import Dropped
+from core.limits import SPEECH_QUEUE_PACKETS_MAX, TICK_SAMPLES
+from core.speech.messages import SpeechPacket
+from core.stream.speech_track import Placed, SpeechTrack
+
+
+def _packet(utterance_id: int, index: int) -> SpeechPacket:
+    return SpeechPacket(utterance_id=utterance_id, index=index, opus=bytes([utterance_id, index & 0xFF]))
+
+
+def _loaded(utterance_id: int, count: int, *, ended: bool = True, track: SpeechTrack | None = None) -> SpeechTrack:
+    track = track or SpeechTrack()
+    assert track.start(utterance_id) is None
+    for index in range(count):
+        assert track.push(_packet(utterance_id, index), 1.0) is None
+    if ended:
+        track.end(utterance_id, count)
+    return track
+
+
+def _play(track: SpeechTrack, ticks: int, begin: int = 0) -> list[Placed | None]:
+    return [track.pop((begin + tick) * TICK_SAMPLES) for tick in range(ticks)]
+
+
+def test_an_utterance_plays_in_order_and_marks_its_ends() -> None:
+    track = _loaded(1, 3)
+    placed = [item for item in _play(track, 3) if item]
+    assert [item.opus for item in placed] == [bytes([1, 0]), bytes([1, 1]), bytes([1, 2])]
+    assert [item.first for item in placed] == [True, False, False]
+    assert [item.last for item in placed] == [False, False, True]
+    assert not track.active
+
+
+def test_the_clock_runs_on_after_the_voice_so_that_the_mouth_can_close() -> None:
+    track = _loaded(1, 1)
+    tail = _play(track, 30)[1:]
+    ticks = [item.ticks for item in tail if item]
+    assert ticks == [TICK_SAMPLES * step for step in range(1, len(ticks) + 1)]
+    assert 0 < len(ticks) < 20
+    assert all(item.opus == b"" for item in tail if item)
+
+
+def test_the_next_utterance_follows_without_a_gap() -> None:
+    track = _loaded(1, 2)
+    _loaded(2, 1, track=track)
+    placed = _play(track, 3)
+    assert [item and item.utterance_id for item in placed] == [1, 1, 2]
+    assert [item and item.last for item in placed] == [False, False, True]
+
+
+def test_a_lost_packet_is_silence_and_a_late_one_is_waited_for() -> None:
+    track = SpeechTrack()
+    track.start(1)
+    track.push(_packet(1, 0), 0.0)
+    track.push(_packet(1, 2), 0.0)
+    placed = _play(track, 4)
+    assert [item and item.opus for item in placed] == [bytes([1, 0]), b"", bytes([1, 2]), b""]
+    assert track.holes == 1
+    assert track.underruns == 1
+    track.push(_packet(1, 3), 0.0)
+    late = track.pop(4 * TICK_SAMPLES)
+    assert late is not None
+    assert late.opus == bytes([1, 3])
+    assert late.ticks == 3 * TICK_SAMPLES
+
+
+def test_an_end_that_comes_after_the_last_packet_has_left_still_ends_it() -> None:
+    track = _loaded(1, 2, ended=False)
+    _play(track, 2)
+    track.end(1, 2)
+    final = track.pop(2 * TICK_SAMPLES)
+    assert final is not None
+    assert final.last
+    assert not track.active
+
+
+def test_an_end_announced_without_its_last_packets_ends_it() -> None:
+    track = _loaded(1, 2, ended=False)
+    track.end(1, 5)
+    placed = _play(track, 3)
+    assert placed[-1] is not None
+    assert placed[-1].last
+    assert track.holes == 3
+    assert not track.active
+
+
+def test_an_empty_utterance_never_plays() -> None:
+    track = SpeechTrack()
+    track.start(1)
+    track.end(1, 0)
+    assert not track.active
+    assert track.pop(0) is None
+
+
+def test_what_was_cut_stays_cut() -> None:
+    track = _loaded(1, 5, ended=False)
+    _play(track, 2)
+    track.cancel(1)
+    assert track.pop(2 * TICK_SAMPLES) is None
+    assert track.push(_packet(1, 5), 0.0) == Dropped("cut-utterance")
+    assert track.start(1) == Dropped("old-utterance")
+    _loaded(2, 1, track=track)
+    item = track.pop(3 * TICK_SAMPLES)
+    assert item is not None
+    assert item.utterance_id == 2
+
+
+def test_bad_packets_are_counted_drops() -> None:
+    track = _loaded(1, 2, ended=False)
+    _play(track, 1)
+    assert track.push(_packet(1, 0), 0.0) == Dropped("late")
+    assert track.push(_packet(1, 1), 0.0) == Dropped("duplicate")
+    assert track.push(_packet(9, 0), 0.0) == Dropped("unknown-utterance")
+    assert track.push(_packet(1, 1_000_000), 0.0) == Dropped("too-far-ahead")
+
+
+def test_the_queue_is_bounded() -> None:
+    track = SpeechTrack()
+    track.start(1)
+    track.start(2)
+    for index in range(SPEECH_QUEUE_PACKETS_MAX):
+        assert track.push(_packet(1, index), 0.0) is None
+    assert track.push(_packet(2, 0), 0.0) == Dropped("queue-full")
+
+
+def test_positions_map_both_ways() -> None:
+    track = _loaded(1, 4)
+    _play(track, 4, begin=10)
+    base = 10 * TICK_SAMPLES
+    assert track.start_of(1) == base
+    assert track.start_of(7) is None
+    assert track.heard_until(1, base) == 0
+    assert track.heard_until(1, base + 1500) == 1500
+    assert track.heard_until(1, base + 10 * TICK_SAMPLES) == 4 * TICK_SAMPLES
+
+
+def test_an_underrun_shifts_what_was_heard() -> None:
+    track = _loaded(1, 2, ended=False)
+    _play(track, 3)  # two packets, one underrun
+    track.push(_packet(1, 2), 0.0)
+    _play(track, 1, begin=3)
+    assert track.heard_until(1, 3 * TICK_SAMPLES) == 2 * TICK_SAMPLES
+    assert track.heard_until(1, 3 * TICK_SAMPLES + 100) == 2 * TICK_SAMPLES + 100
+    assert track.start_of(1) == TICK_SAMPLES
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("start"), st.integers(0, 6), st.just(0)),
+            st.tuples(st.just("push"), st.integers(0, 6), st.integers(0, 400)),
+            st.tuples(st.just("end"), st.integers(0, 6), st.integers(-1, 20)),
+            st.tuples(st.just("cancel"), st.integers(0, 6), st.just(0)),
+            st.tuples(st.just("pop"), st.just(0), st.just(0)),
+        ),
+        max_size=120,
+    )
+)
+def test_any_sequence_keeps_the_queue_bounded_and_the_clock_monotonic(script: list[tuple[str, int, int]]) -> None:
+    track = SpeechTrack()
+    media_time = 0
+    positions: dict[int, int] = {}
+    for verb, utterance_id, number in script:
+        if verb == "start":
+            track.start(utterance_id)
+        elif verb == "push":
+            track.push(_packet(utterance_id, number), 0.0)
+        elif verb == "end":
+            track.end(utterance_id, number)
+        elif verb == "cancel":
+            track.cancel(utterance_id)
+        else:
+            placed = track.pop(media_time)
+            media_time += TICK_SAMPLES
+            if placed:
+                assert placed.ticks >= positions.get(placed.utterance_id, 0)
+                positions[placed.utterance_id] = placed.ticks
+        assert 0 <= track.queued_packets <= SPEECH_QUEUE_PACKETS_MAX
