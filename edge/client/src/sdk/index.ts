@@ -1,0 +1,1 @@
+export { VisavisError, type VisavisErrorCode } from "./errors";
