@@ -66,7 +66,8 @@ class FabricError(_CodedError):
     """The bus or the store could not do what was asked.
 
     Attributes:
-        code: `exists`, `conflict`, `not-found`, `unreachable`, `timeout`, `too-large` or `no-responder`.
+        code: `exists`, `conflict`, `not-found`, `unreachable`, `timeout`, `too-large`, `no-responder`,
+            `responder-failed` or `overloaded`.
     """
 
 

@@ -1,7 +1,9 @@
 """The message bus POPs and origin share: publish/subscribe and request/reply on dotted subjects.
 
 At-most-once: a message published while nobody subscribes is gone. Media rides on it, so nothing here waits for an
-acknowledgement. Subscriptions are bounded queues (limits.FABRIC_QUEUE_MESSAGES_MAX); overflow drops the oldest.
+acknowledgement. Subscriptions are bounded queues (limits.FABRIC_QUEUE_MESSAGES_MAX); overflow drops the oldest. While
+the fabric is out of reach, publications are dropped and counted, and whatever needs an answer raises `unreachable`.
+Errors of arguments (not a subject) are LocalProtocolError.
 """
 
 from __future__ import annotations
@@ -40,13 +42,20 @@ class Bus(Protocol):
     and any token may be `*` (one token), as in NATS."""
 
     async def publish(self, subject: str, payload: bytes) -> None:
-        """Send and forget. Raises: FabricError: `unreachable`, `too-large`."""
+        """Send and forget. Raises: FabricError: `unreachable` once the bus is closed, `too-large`."""
+
+    def publish_nowait(self, subject: str, payload: bytes) -> None:
+        """The same from code that cannot wait (callbacks, the 20 ms loop)."""
 
     async def subscribe(self, subject: str) -> Subscription:
         """Begin receiving; messages published after this returns are seen."""
 
     async def request(self, subject: str, payload: bytes, timeout_s: float = 2.0) -> bytes:
-        """One question, one answer. Raises: FabricError: `no-responder`, `timeout`, `unreachable`."""
+        """One question, one answer; of several responders one is asked, in turn.
+
+        Raises: FabricError: `no-responder`, `timeout`, `unreachable` (also when the responder dies meanwhile),
+            `responder-failed`, `overloaded`, `too-large`.
+        """
 
     async def respond(self, subject: str, responder: Responder) -> Subscription:
         """Answer requests on a subject until the returned subscription is closed."""

@@ -1,0 +1,1 @@
+"""What every process needs of the machine: configuration, clocks, entropy, telemetry, the command line."""
