@@ -48,3 +48,21 @@ CONTROL_MESSAGE_SIZE_BYTES_MAX: Final = 16_384
 TOKEN_SIZE_BYTES_MAX: Final = 4_096
 TICKET_LIFETIME_S: Final = 60
 SESSION_IDLE_S_MAX: Final = 900
+LISTENING_S_MAX: Final = 4.0
+"""A face that hears nothing more goes back to idle."""
+THINKING_S_MAX: Final = 15.0
+"""A face whose origin says nothing more stops thinking; longer than the slowest spoken apology takes to come."""
+IDLE_THIN_AFTER_S: Final = 0.4
+"""An idle track keeps 20 ms packets this long, so that the mouth and the mood settle at full rate."""
+CUT_FLAG_S: Final = 0.4
+"""How long packets say CUT after a barge-in: longer than any jitter buffer holds."""
+MICROPHONE_PREROLL_PACKETS: Final = 20
+"""Microphone packets kept while nobody speaks (400 ms), so that the first consonant reaches the origin."""
+MICROPHONE_HANGOVER_S: Final = 1.5
+"""The microphone still goes to the origin this long after the user's last speech: the origin ends the turn."""
+PLAYOUT_REPORT_S: Final = 0.2
+"""How often the origin learns what the viewer has heard."""
+UPLINK_QUEUE_MESSAGES_MAX: Final = 4_096
+"""Messages of all sessions of a POP that wait for the bus; overflow drops the oldest and counts it."""
+TICKS_BEHIND_MAX: Final = 10
+"""A conductor that is later than this skips ticks instead of sending late."""

@@ -1,7 +1,7 @@
 """The face's state machine: one table, one writer.
 
 The edge moves the face by itself (a reaction must not wait for the origin), and every such move is reversible: the
-origin alone ends a turn. `transitions()` is the table, `FaceMachine` applies it and remembers when it changed.
+origin alone ends a turn. `TRANSITIONS` is the table, `FaceMachine` applies it and remembers when it changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from core.session.state import FaceState
 
-__all__ = ["TRANSITIONS", "FaceMachine", "Trigger"]
+__all__ = ["TRANSITIONS", "FaceMachine", "Trigger", "state_diagram"]
 
 
 class Trigger(StrEnum):
@@ -95,3 +95,17 @@ class FaceMachine:
         self.state = target
         self.since = now
         return True
+
+
+def state_diagram() -> str:
+    """The table as a Mermaid state diagram; ARCHITECTURE.md shows exactly this text."""
+    lines = ["stateDiagram-v2", "    [*] --> idle"]
+    for state, row in TRANSITIONS.items():
+        targets: dict[FaceState, list[str]] = {}
+        for trigger, target in row.items():
+            targets.setdefault(target, []).append(trigger.value)
+        lines += [
+            f"    {state.name.lower()} --> {target.name.lower()}: {', '.join(triggers)}"
+            for target, triggers in targets.items()
+        ]
+    return "\n".join(lines)
