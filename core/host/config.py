@@ -13,8 +13,8 @@ config = load_config(EdgeConfig, section="edge", overrides=["edge.port=9000"])
 
 The file has one table per section (`[edge]`, `[edge.ear]`), the environment `VISAVIS_EDGE__PORT` and
 `VISAVIS_EDGE__EAR__THRESHOLD`, flags `--set edge.port=9000`. What nobody knows is refused by name; a secret is taken
-from the environment only and never printed. Types: str, int, float, bool, Path, Literal, tuple[T, ...] (an array; elsewhere
-separated by commas), dict[str, str] (a table), T | None, nested dataclasses.
+from the environment only and never printed. Types: str, int, float, bool, Path, Literal, tuple[T, ...] (an array;
+elsewhere separated by commas), dict[str, str] (a table), T | None, nested dataclasses.
 """
 
 from __future__ import annotations
