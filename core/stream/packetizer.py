@@ -62,7 +62,5 @@ class Packetizer:
         encoded = self._encoder.encode(frame, sequence_number)
         self.frame_bytes += len(encoded)
         self.units += 1
-        unit = AccessUnit(
-            epoch=self._epoch, sequence_number=sequence_number, flags=flags, state=state, frame=encoded
-        )
+        unit = AccessUnit(epoch=self._epoch, sequence_number=sequence_number, flags=flags, state=state, frame=encoded)
         return encode_access_unit(unit, opus)

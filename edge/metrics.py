@@ -1,0 +1,40 @@
+"""What a POP counts (names shared by all dashboards). Never a token, never a word anybody said."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+__all__ = ["PopMetrics"]
+
+_STAGE_BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class PopMetrics:
+    """Every metric of one POP on one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sessions_active = Gauge("edge_sessions_active", "Sessions with a connected viewer", registry=registry)
+        self.setups = Counter(
+            "edge_session_setup", "Sessions that were asked for", ["result", "reason"], registry=registry
+        )
+        self.setup_seconds = Histogram(
+            "edge_session_setup_seconds", "From the viewer's offer to media", registry=registry
+        )
+        self._stage_seconds = Histogram(
+            "edge_stage_seconds", "Time per stage", ["stage"], buckets=_STAGE_BUCKETS_S, registry=registry
+        )
+        self.stage_edge = self._stage_seconds.labels("edge")
+        self.stage_fabric = self._stage_seconds.labels("fabric")
+        self.mouth_to_ear_seconds = Histogram(
+            "edge_mouth_to_ear_seconds", "From sending sound to hearing it at the viewer", registry=registry
+        )
+        self.tick_lateness_seconds = Histogram(
+            "edge_tick_lateness_seconds", "How late a phase began", buckets=_STAGE_BUCKETS_S, registry=registry
+        )
+        self.packets_sent = Counter("edge_packets_sent", "Access units sent", registry=registry)
+        self.packets_received = Counter("edge_packets_received", "Microphone packets received", registry=registry)
+        self._dropped = Counter("edge_dropped", "Inputs dropped on purpose", ["reason"], registry=registry)
+
+    def dropped(self, reason: str) -> None:
+        """One input was dropped on purpose."""
+        self._dropped.labels(reason).inc()
