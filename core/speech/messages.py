@@ -79,7 +79,7 @@ class WordSpan(msgspec.Struct, frozen=True, array_like=True):
 # --- POP → origin ------------------------------------------------------------------------------------------------
 
 
-class Opened(_Message, tag="opened"):
+class Opened(_Message, frozen=True, kw_only=True, tag="opened"):
     """A viewer is connected; the origin may greet."""
 
     epoch: int
@@ -87,7 +87,7 @@ class Opened(_Message, tag="opened"):
     microphone: bool = False
 
 
-class MicrophonePacket(_Message, tag="mic"):
+class MicrophonePacket(_Message, frozen=True, kw_only=True, tag="mic"):
     """One untouched Opus packet of the viewer's microphone.
 
     Attributes:
@@ -99,7 +99,7 @@ class MicrophonePacket(_Message, tag="mic"):
     timestamp: int
 
 
-class UserSpeech(_Message, tag="user-speech"):
+class UserSpeech(_Message, frozen=True, kw_only=True, tag="user-speech"):
     """The ear's opinion: the user's speech began or (reversibly) ended.
 
     Attributes:
@@ -111,14 +111,14 @@ class UserSpeech(_Message, tag="user-speech"):
     timestamp: int
 
 
-class UserText(_Message, tag="user-text"):
+class UserText(_Message, frozen=True, kw_only=True, tag="user-text"):
     """The viewer typed something (at most limits.TEXT_CHARS_MAX characters)."""
 
     text: str
     message_id: str = ""
 
 
-class BargeIn(_Message, tag="barge-in"):
+class BargeIn(_Message, frozen=True, kw_only=True, tag="barge-in"):
     """The edge has already cut the character's voice.
 
     Attributes:
@@ -132,14 +132,14 @@ class BargeIn(_Message, tag="barge-in"):
     cause: Literal["speech", "request"] = "speech"
 
 
-class Playout(_Message, tag="playout"):
+class Playout(_Message, frozen=True, kw_only=True, tag="playout"):
     """What the viewer has heard so far of an utterance (at most every 200 ms, and once at its end)."""
 
     utterance_id: int
     heard_until: int
 
 
-class Closed(_Message, tag="closed"):
+class Closed(_Message, frozen=True, kw_only=True, tag="closed"):
     """The viewer has left for good; the origin frees the session."""
 
     reason: str = ""
@@ -151,28 +151,28 @@ UpMessage = Opened | MicrophonePacket | UserSpeech | UserText | BargeIn | Playou
 # --- origin → POP ------------------------------------------------------------------------------------------------
 
 
-class Ready(_Message, tag="ready"):
+class Ready(_Message, frozen=True, kw_only=True, tag="ready"):
     """The session's pipeline is warm."""
 
     character: str
     display_name: str
 
 
-class TurnState(_Message, tag="turn"):
+class TurnState(_Message, frozen=True, kw_only=True, tag="turn"):
     """The origin's authoritative word on the conversation: it alone ends a turn."""
 
     state: Literal["listening", "thinking", "speaking", "idle"]
     turn_id: int = 0
 
 
-class SpeechStart(_Message, tag="speech-start"):
+class SpeechStart(_Message, frozen=True, kw_only=True, tag="speech-start"):
     """An utterance begins. Utterance ids increase strictly within a session and start at 1."""
 
     utterance_id: int
     turn_id: int = 0
 
 
-class SpeechPacket(_Message, tag="speech"):
+class SpeechPacket(_Message, frozen=True, kw_only=True, tag="speech"):
     """20 ms of the character's voice and all that the animator needs of it.
 
     Attributes:
@@ -189,20 +189,20 @@ class SpeechPacket(_Message, tag="speech"):
     log_mel: bytes = b""
 
 
-class SpeechEnd(_Message, tag="speech-end"):
+class SpeechEnd(_Message, frozen=True, kw_only=True, tag="speech-end"):
     """The utterance is complete with `packets` packets."""
 
     utterance_id: int
     packets: int
 
 
-class SpeechCancel(_Message, tag="speech-cancel"):
+class SpeechCancel(_Message, frozen=True, kw_only=True, tag="speech-cancel"):
     """Forget what is still queued of this utterance and all before it."""
 
     utterance_id: int
 
 
-class Transcript(_Message, tag="transcript"):
+class Transcript(_Message, frozen=True, kw_only=True, tag="transcript"):
     """What the user said, so far or finally."""
 
     text: str
@@ -210,7 +210,7 @@ class Transcript(_Message, tag="transcript"):
     turn_id: int = 0
 
 
-class ReplyText(_Message, tag="reply-text"):
+class ReplyText(_Message, frozen=True, kw_only=True, tag="reply-text"):
     """A clause of the character's answer, for captions, sent before its speech.
 
     Attributes:
@@ -222,7 +222,7 @@ class ReplyText(_Message, tag="reply-text"):
     words: tuple[WordSpan, ...] = ()
 
 
-class Mood(_Message, tag="mood"):
+class Mood(_Message, frozen=True, kw_only=True, tag="mood"):
     """How the character feels. valence and arousal in [-1, 1]."""
 
     label: str
@@ -230,7 +230,7 @@ class Mood(_Message, tag="mood"):
     arousal: float
 
 
-class Fault(_Message, tag="fault"):
+class Fault(_Message, frozen=True, kw_only=True, tag="fault"):
     """Something failed in a way the viewer should know of; the session lives.
 
     Attributes:
@@ -241,7 +241,7 @@ class Fault(_Message, tag="fault"):
     message: str
 
 
-class StageTimes(_Message, tag="stages"):
+class StageTimes(_Message, frozen=True, kw_only=True, tag="stages"):
     """Milliseconds each origin stage of a turn took; names as in core.session.budget."""
 
     turn_id: int
@@ -263,8 +263,8 @@ DownMessage = (
 )
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_up: Final = msgspec.msgpack.Decoder(UpMessage)
-_down: Final = msgspec.msgpack.Decoder(DownMessage)
+_up: Final[msgspec.msgpack.Decoder[UpMessage]] = msgspec.msgpack.Decoder(UpMessage)
+_down: Final[msgspec.msgpack.Decoder[DownMessage]] = msgspec.msgpack.Decoder(DownMessage)
 
 
 def encode(message: UpMessage | DownMessage) -> bytes:
