@@ -44,9 +44,27 @@ FABRIC_QUEUE_MESSAGES_MAX: Final = 2_048
 
 # --- signalling --------------------------------------------------------------------------------------------------
 SDP_SIZE_BYTES_MAX: Final = 65_536
+ICE_CANDIDATES_MAX: Final = 32
+"""Remote candidates per link: each one makes the POP send checks to an address the viewer chose."""
+LINK_CONNECT_S_MAX: Final = 15.0
+"""From the answer to DTLS being up."""
+LINK_SILENCE_S_MAX: Final = 12.0
+"""A link that receives nothing this long is lost; browsers report every 5 s at the latest (RFC 3550 section 6.2)."""
+LINK_INBOX_DATAGRAMS_MAX: Final = 256
+"""Datagrams of one link that wait to be handled; anybody may send to an open port. Overflow drops the newest."""
+CONTROL_BUFFER_SIZE_BYTES_MAX: Final = 262_144
+"""What may wait on one control channel; overflow drops the newest message and counts it."""
 CONTROL_MESSAGE_SIZE_BYTES_MAX: Final = 16_384
 TOKEN_SIZE_BYTES_MAX: Final = 4_096
 TICKET_LIFETIME_S: Final = 60
+TICKET_CLOCK_SKEW_S: Final = 5
+"""How far the origin's clock may run ahead of a POP's."""
+SPENT_TICKETS_MAX: Final = 100_000
+"""Ticket ids a POP remembers until they expire; beyond that it admits nobody rather than somebody twice."""
+KEY_SET_SIZE_BYTES_MAX: Final = 65_536
+KEY_SET_REFRESH_S_MIN: Final = 5.0
+"""An unknown key id makes the key set be fetched again, at most this often."""
+KEY_SET_TIMEOUT_S: Final = 3.0
 SESSION_IDLE_S_MAX: Final = 900
 LISTENING_S_MAX: Final = 4.0
 """A face that hears nothing more goes back to idle."""
