@@ -8,3 +8,5 @@ Five words used everywhere:
 * **session**: one viewer's conversation with one character, owned by one POP and one origin worker at a time.
 * **fabric**: the message bus and key-value store that POPs and origin share (`core.fabric`).
 """
+
+__version__ = "0.1.0"
