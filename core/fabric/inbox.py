@@ -27,10 +27,13 @@ class _Inbox:
             waiter.set_result(None)
 
     async def _wait(self) -> None:
-        # A second reader shares the first one's future; each looks at the queue again once woken.
-        if self._waiter is None or self._waiter.done():
-            self._waiter = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._waiter)
+        if self._waiter is not None:
+            raise RuntimeError("a subscription or watch has one reader")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def close(self) -> None:
         """End the iteration once what is queued has been read. Twice is once."""

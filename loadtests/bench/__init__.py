@@ -1,0 +1,1 @@
+"""Benchmarks, one module each; see `loadtests.bench.harness`."""
