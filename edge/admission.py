@@ -200,7 +200,7 @@ class Admission:
             raise AdmissionError("bad-token", "A ticket is signed with EdDSA and names its key.")
         key = await self._keys.key(key_id)
         try:
-            # PyJWT reads the clock itself, so its time checks are off: check_claims does them with the time it is given.
+            # PyJWT reads the clock itself, so its time checks are off: check_claims does them with the time it gets.
             payload: dict[str, object] = jwt.decode(token, key, algorithms=["EdDSA"], options=_ONLY_SIGNATURE)
         except jwt.InvalidSignatureError as error:
             raise AdmissionError("bad-signature", "The ticket's signature is wrong.") from error

@@ -1,0 +1,1 @@
+"""How packets reach viewers: one link per viewer, whatever carries it."""
