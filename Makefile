@@ -1,0 +1,100 @@
+# Everything a developer types. `make run` and `make test` are all a newcomer needs; both prepare what is missing first.
+# Steps leave stamps, so that a second call is instant, and are done again when what they were made from changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+CLIENT := edge/client
+CLIENT_SOURCES := $(shell find $(CLIENT) -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
+say = @printf '\033[1m%s\033[0m\n' '$(1)'
+
+# Node of the machine when it is new enough, else the one that comes with the Python packages. Only `npm` needs it.
+NPM = PATH="$$($(CURDIR)/.ci/node):$$PATH" npm --prefix $(CLIENT)
+
+ARGS ?=
+export STRICT ?=
+
+.PHONY: help run setup test check fix bench e2e lock clean
+
+help: ## What there is to do
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: setup ## Start an origin and a POP and print the page's address (ARGS="--port 9000")
+	@exec $(BIN)/visavis run $(ARGS)
+
+setup: $(STAMPS)/project edge/static/index.html ## Prepare everything without starting anything
+
+test: setup ## All tests; installs Chromium for those in the browser if it can
+	@.ci/chromium
+	$(call say,pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+	$(call say,vitest)
+	@$(NPM) test
+
+e2e: setup ## Only the tests in the browser
+	@.ci/chromium
+	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+check: setup ## Format, lint, types, imports, house rules, vectors: all that needs no running system
+	$(call say,ruff)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	$(call say,mypy)
+	@$(BIN)/mypy
+	$(call say,basedpyright)
+	@$(BIN)/basedpyright
+	$(call say,import-linter)
+	@$(BIN)/lint-imports --no-cache --no-logo
+	$(call say,house rules)
+	@$(BIN)/python -m pytest tests/test_tidy.py
+	$(call say,vectors)
+	@$(BIN)/python -m tests.vectors --check
+	$(call say,client)
+	@$(NPM) run check
+
+fix: setup ## Format and fix what can be fixed by itself
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+	@$(NPM) run fix
+
+bench: setup ## Measure: make bench ARGS="wire --quick"; without ARGS, what there is to measure
+	@$(BIN)/python -m loadtests.bench $(ARGS)
+
+lock: $(BIN)/python ## Choose the versions of all dependencies anew
+	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv
+	@$(BIN)/python -m uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --quiet --upgrade -o requirements.lock
+
+clean: ## Remove everything that was made here
+	@rm -rf $(VENV) $(CLIENT)/node_modules $(CLIENT)/dist edge/static run out dist .mypy_cache .ruff_cache \
+		.pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- steps -------------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@.ci/venv $(VENV)
+
+$(STAMPS)/packages: requirements.lock | $(BIN)/python
+	@.ci/packages $(BIN)/python requirements.lock
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/project: pyproject.toml $(STAMPS)/packages
+	$(call say,installing visavis itself)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@mkdir -p $(@D) && touch $@
+
+$(CLIENT)/node_modules/.package-lock.json: $(CLIENT)/package-lock.json $(STAMPS)/packages
+	$(call say,installing the tools of the browser client)
+	@$(NPM) ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+edge/static/index.html: $(CLIENT_SOURCES) $(CLIENT)/node_modules/.package-lock.json
+	$(call say,building the browser client)
+	@$(NPM) run --silent build
+	@touch $@
