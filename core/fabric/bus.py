@@ -35,6 +35,7 @@ class Subscription(Protocol):
     def __aiter__(self) -> AsyncIterator[Message]: ...
     async def aclose(self) -> None:
         """End the subscription; iteration stops."""
+        ...
 
 
 class Bus(Protocol):
@@ -43,12 +44,15 @@ class Bus(Protocol):
 
     async def publish(self, subject: str, payload: bytes) -> None:
         """Send and forget. Raises: FabricError: `unreachable` once the bus is closed, `too-large`."""
+        ...
 
     def publish_nowait(self, subject: str, payload: bytes) -> None:
         """The same from code that cannot wait (callbacks, the 20 ms loop)."""
+        ...
 
     async def subscribe(self, subject: str) -> Subscription:
         """Begin receiving; messages published after this returns are seen."""
+        ...
 
     async def request(self, subject: str, payload: bytes, timeout_s: float = 2.0) -> bytes:
         """One question, one answer; of several responders one is asked, in turn.
@@ -56,9 +60,12 @@ class Bus(Protocol):
         Raises: FabricError: `no-responder`, `timeout`, `unreachable` (also when the responder dies meanwhile),
             `responder-failed`, `overloaded`, `too-large`.
         """
+        ...
 
     async def respond(self, subject: str, responder: Responder) -> Subscription:
         """Answer requests on a subject until the returned subscription is closed."""
+        ...
 
     async def aclose(self) -> None:
         """Leave the bus; all subscriptions end."""
+        ...

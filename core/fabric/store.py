@@ -29,6 +29,7 @@ class Watch(Protocol):
     def __aiter__(self) -> AsyncIterator[Entry]: ...
     async def aclose(self) -> None:
         """End the watch; iteration stops."""
+        ...
 
 
 class Store(Protocol):
@@ -36,24 +37,32 @@ class Store(Protocol):
 
     async def create(self, key: str, value: bytes) -> int:
         """Revision of the new entry. Raises: FabricError: `exists`."""
+        ...
 
     async def get(self, key: str) -> Entry:
         """Raises: FabricError: `not-found`."""
+        ...
 
     async def update(self, key: str, value: bytes, revision: int) -> int:
         """Compare-and-set. Raises: FabricError: `conflict` when `revision` is not the newest, `not-found`."""
+        ...
 
     async def put(self, key: str, value: bytes) -> int:
         """Unconditional write; for what only one process ever writes (a POP's own record)."""
+        ...
 
     async def delete(self, key: str, revision: int) -> None:
         """Raises: FabricError: `conflict`, `not-found`."""
+        ...
 
     async def keys(self, prefix: str) -> list[str]:
         """Live keys that start with `prefix`, sorted."""
+        ...
 
     async def watch(self, prefix: str, from_revision: int = 0) -> Watch:
         """Current entries newer than `from_revision`, then changes as they happen."""
+        ...
 
     async def aclose(self) -> None:
         """Leave the store."""
+        ...

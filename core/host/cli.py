@@ -17,7 +17,7 @@ from core import __version__
 from core.errors import ConfigError, VisavisError
 
 if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage] - argparse has no public name
 
 __all__ = ["EXIT_MISTAKE", "Parser", "Subparsers", "build_parser", "main"]
 

@@ -13,9 +13,11 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary moment, never going back: the `now` of every sans-IO object."""
+        ...
 
     def wall(self) -> int:
         """Seconds since 1970-01-01 UTC: for tokens and records, never for durations."""
+        ...
 
 
 class SystemClock:

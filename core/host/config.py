@@ -28,7 +28,7 @@ import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from core.errors import ConfigError
 
@@ -74,8 +74,9 @@ def setting(
         flag: a flag of its own besides `--set`, for example "--port".
     """
     metadata = {"help": help, "secret": secret, "minimum": minimum, "maximum": maximum, "flag": flag}
-    if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=default.copy, metadata=metadata, repr=not secret)
+    if isinstance(default, dict):
+        table = cast("dict[str, str]", default)
+        return dataclasses.field(default_factory=table.copy, metadata=metadata, repr=not secret)
     if dataclasses.is_dataclass(default) and isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata, repr=not secret)
     return dataclasses.field(default=default, metadata=metadata, repr=not secret)
@@ -160,7 +161,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        items: tuple[Any, ...] = value
+        return [_plain(item) for item in items]
     return value
 
 
@@ -208,14 +210,14 @@ class _Tree:
         table = document.get(self.section, {})
         if not isinstance(table, dict):
             raise ConfigError(f"{file}: {self.section} is a table: write [{self.section}]")
-        self._add_table(self.values, table, str(file))
+        self._add_table(self.values, cast("dict[str, object]", table), str(file))
 
     def _add_table(self, into: _Values, table: Mapping[str, object], source: str) -> None:
         for key, value in table.items():
             if isinstance(value, dict):
                 inner = into.setdefault(key, {})
                 if isinstance(inner, dict):
-                    self._add_table(inner, value, source)
+                    self._add_table(inner, cast("dict[str, object]", value), source)
             else:
                 into[key] = _Given(value, source, text=False)
 
@@ -358,7 +360,7 @@ def _check_value(value: object, hint: Any) -> object:
     hint, _ = _optional(hint)
     if get_origin(hint) is tuple:
         if isinstance(value, list):
-            return tuple(_check_value(item, get_args(hint)[0]) for item in value)
+            return tuple(_check_value(item, get_args(hint)[0]) for item in cast("list[object]", value))
     elif get_origin(hint) is Literal:
         if value in get_args(hint) and not isinstance(value, bool):
             return value

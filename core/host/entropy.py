@@ -14,9 +14,11 @@ class Entropy(Protocol):
 
     def token_bytes(self, size: int) -> bytes:
         """`size` fresh bytes."""
+        ...
 
     def seed(self) -> int:
         """A fresh 64-bit seed, for `numpy.random.default_rng` inside core."""
+        ...
 
 
 class SystemEntropy:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import sys
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from core.errors import ConfigError
 from core.host.config import SECTIONS, add_config_arguments, describe, load_config, overrides_from
@@ -88,5 +88,5 @@ def _toml(name: str, values: dict[str, Any]) -> list[str]:
             lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
     for key, value in values.items():
         if isinstance(value, dict):
-            lines += ["", *_toml(f"{name}.{key}", value)]
+            lines += ["", *_toml(f"{name}.{key}", cast("dict[str, Any]", value))]
     return lines
