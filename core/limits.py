@@ -37,6 +37,20 @@ PHONEMES_PER_PACKET_MAX: Final = 16
 TEXT_CHARS_MAX: Final = 2_000
 """Longest text a viewer may type."""
 
+# --- motion ------------------------------------------------------------------------------------------------------
+WEIGHT_STEP_MAX: Final = 0.28
+"""Largest change of any weight per 20 ms: lips close at up to 250 mm/s over a range of about 20 mm (Löfqvist 2000)."""
+LID_STEP_MAX: Final = 0.5
+"""For lids and the gaze weights: a blink shuts in 70 ms, fastest in its middle."""
+JOINT_STEP_RAD_MAX: Final = 0.05
+"""Largest turn of neck, head, spine or shoulder about one axis per 20 ms: 143 degrees a second, a brisk nod."""
+EYE_STEP_RAD_MAX: Final = 0.2
+"""Largest turn of an eye per 20 ms: saccades reach 500 to 600 degrees a second."""
+MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
+"""Phonemes further ahead of the sound than this are refused and counted; it bounds the memory of a mouth curve."""
+UTTERANCES_PER_SLOT_MAX: Final = 4
+"""Utterances whose phonemes the animator keeps per session; the oldest is forgotten first."""
+
 # --- fabric ------------------------------------------------------------------------------------------------------
 FABRIC_MESSAGE_SIZE_BYTES_MAX: Final = 262_144
 FABRIC_QUEUE_MESSAGES_MAX: Final = 2_048
@@ -52,6 +66,8 @@ LINK_SILENCE_S_MAX: Final = 12.0
 """A link that receives nothing this long is lost; browsers report every 5 s at the latest (RFC 3550 section 6.2)."""
 LINK_INBOX_DATAGRAMS_MAX: Final = 256
 """Datagrams of one link that wait to be handled; anybody may send to an open port. Overflow drops the newest."""
+REQUEST_S_MAX: Final = 10.0
+"""From a request's headers to the end of its body."""
 CONTROL_BUFFER_SIZE_BYTES_MAX: Final = 262_144
 """What may wait on one control channel; overflow drops the newest message and counts it."""
 CONTROL_MESSAGE_SIZE_BYTES_MAX: Final = 16_384

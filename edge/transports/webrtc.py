@@ -163,6 +163,11 @@ class WebRtcLink:
         return self._connected and self._closing is None
 
     @property
+    def closing(self) -> bool:
+        """It is closed, or being closed."""
+        return self._closing is not None
+
+    @property
     def packets_sent(self) -> int:
         """Access units sent."""
         return self._egress.packets
