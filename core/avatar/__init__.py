@@ -1,0 +1,1 @@
+"""The face: its rig, one frame of it, and how it behaves."""
