@@ -189,6 +189,7 @@ class _Link:
     # --- out ---------------------------------------------------------------------------------------------------
 
     def publish(self, subject: str, payload: bytes) -> None:
+        check_subject(subject)
         check_size(payload)
         connection = self._connection
         if connection is None or not self.connected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 from core.errors import LocalProtocolError
@@ -27,6 +28,7 @@ def _check(text: str, what: str, wildcards: bool) -> None:
             raise LocalProtocolError(f"{what} {text!r}: a wildcard is not allowed there")
 
 
+@lru_cache(maxsize=8_192)  # every packet is published on a subject that has been seen before
 def check_subject(subject: str) -> None:
     """A concrete subject or key: non-empty tokens without blanks or wildcards.
 
