@@ -1,0 +1,109 @@
+"""The only importer of onnxruntime: Silero's voice activity model for many sessions in one run.
+
+The model file ships inside pipecat-ai (Silero VAD, MIT licence). Importing pipecat costs 1.4 s and pulls in a pipeline
+framework, so the file is found without importing the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from core.errors import ConfigError
+
+__all__ = ["VAD_SAMPLE_RATE_HZ", "VAD_WINDOW_SAMPLES", "VadState", "VoiceActivity", "find_vad_model"]
+
+VAD_SAMPLE_RATE_HZ: Final = 16_000
+VAD_WINDOW_SAMPLES: Final = 512
+"""32 ms: the model takes nothing else at 16 kHz."""
+_CONTEXT_SAMPLES: Final = 64
+_FILE: Final = "silero_vad.onnx"
+
+
+class VadState:
+    """What the model remembers of one session.
+
+    Attributes:
+        hidden: recurrent state, float32[2, 128].
+        context: the last 64 samples, float32[64].
+    """
+
+    __slots__ = ("context", "hidden")
+
+    def __init__(self) -> None:
+        self.hidden = np.zeros((2, 128), np.float32)
+        self.context = np.zeros(_CONTEXT_SAMPLES, np.float32)
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+        self.hidden[:] = 0.0
+        self.context[:] = 0.0
+
+
+class VoiceActivity:
+    """Silero VAD, shared by all sessions of a process.
+
+    Args:
+        model: path of silero_vad.onnx; None: the one that ships with pipecat-ai.
+
+    Raises: ConfigError: the model cannot be found or loaded.
+    """
+
+    def __init__(self, model: Path | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.inter_op_num_threads = 1
+        options.intra_op_num_threads = 1  # the tick shares its core with nobody's thread pool
+        options.log_severity_level = 3
+        path = model if model is not None else find_vad_model()
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has no common base class of its errors
+            raise ConfigError(f"the voice activity model {path} cannot be loaded: {error}") from error
+        self._rate = np.array(VAD_SAMPLE_RATE_HZ, np.int64)
+
+    def run(self, states: Sequence[VadState], windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One window of every session.
+
+        Args:
+            states: each session's memory, updated in place; no state twice.
+            windows: 16 kHz sound in [-1, 1], float32[len(states), 512].
+
+        Returns: probability of speech per session, float32[len(states)].
+        """
+        context = np.stack([state.context for state in states])
+        hidden = np.stack([state.hidden for state in states], axis=1)
+        sound = np.concatenate((context, windows), axis=1)
+        output, following = self._session.run(None, {"input": sound, "state": hidden, "sr": self._rate})
+        for row, state in enumerate(states):
+            state.hidden[:] = following[:, row]
+            state.context[:] = windows[row, -_CONTEXT_SAMPLES:]
+        probabilities: NDArray[np.float32] = output[:, 0]
+        return probabilities
+
+
+@cache
+def find_vad_model() -> Path:
+    """Where silero_vad.onnx is.
+
+    Raises: ConfigError: pipecat-ai is not installed and no model lies in edge/models.
+    """
+    own = Path(__file__).parent / "models" / _FILE
+    if own.is_file():
+        return own
+    try:
+        files = metadata.files("pipecat-ai") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == _FILE:
+            found = Path(str(file.locate()))
+            if found.is_file():
+                return found
+    raise ConfigError(f"{_FILE} is missing: install pipecat-ai[silero], or put the file into {own.parent}")
