@@ -34,9 +34,13 @@ def _watch_parent() -> None:
     # Read without sys.stdin: a blocked buffered reader would deadlock the interpreter's exit.
     while os.read(0, 1):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    leads_group = os.getpgrp() == os.getpid()  # else others are in it, who have nothing to do with this
+    if leads_group:
+        os.killpg(0, signal.SIGTERM)  # the workers too: this process may end before it has told them
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(STOP_S_MAX)
-    if os.getpgrp() == os.getpid():  # never a group that others are in
+    if leads_group:
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 

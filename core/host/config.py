@@ -349,8 +349,8 @@ def _parse_text(text: str, hint: Any) -> object:
             return number
     elif hint is str:
         return text
-    elif hint is Path and text:
-        return Path(text).expanduser()
+    elif hint is Path:
+        return _path(text)
     raise _MismatchError(_expected(hint))
 
 
@@ -364,14 +364,23 @@ def _check_value(value: object, hint: Any) -> object:
         if value in get_args(hint) and not isinstance(value, bool):
             return value
     elif hint is Path:
-        if isinstance(value, str) and value:
-            return Path(value).expanduser()
+        if isinstance(value, str):
+            return _path(value)
     elif hint is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
     elif isinstance(hint, type) and type(value) is hint:
         return value
     raise _MismatchError(_expected(hint))
+
+
+def _path(text: str) -> Path:
+    if text and "\0" not in text:
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:  # ~somebody who is not known here
+            pass
+    raise _MismatchError(_expected(Path))
 
 
 def _expected(hint: Any) -> str:

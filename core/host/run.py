@@ -95,20 +95,34 @@ def plan(config: RunConfig, options: argparse.Namespace) -> tuple[list[ChildSpec
     edge_port = _free_port(edge.host, edge.port, "--port", avoid=origin_port)
     fabric = _fabric_path(config.directory)
     return [
-        _spec("origin", origin, origin_port, passed, {"fabric": fabric}),
-        _spec("edge", edge, edge_port, passed, {"fabric": fabric}),
+        _spec("origin", origin, passed, {"port": origin_port, "fabric": fabric}),
+        _spec("edge", edge, passed, {"port": edge_port, "fabric": fabric, **_ties(edge, origin, origin_port)}),
     ], f"http://{_shown_host(edge.host)}:{edge_port}/"
 
 
-def _spec(name: str, config: Any, port: int, passed: list[str], extra: dict[str, object]) -> ChildSpec:
+def _ties(edge: Any, origin: Any, origin_port: int) -> dict[str, object]:
+    """What the POP must know of this origin, unless somebody has said otherwise."""
+    ties: dict[str, object] = {}
+    if edge.origin_url == type(edge)().origin_url:
+        ties["origin_url"] = f"http://{_asked_host(origin.host)}:{origin_port}"
+    if not edge.issuer:
+        ties["issuer"] = origin.issuer
+    return ties
+
+
+def _spec(name: str, config: Any, passed: list[str], settings: dict[str, object]) -> ChildSpec:
     from core.host.supervisor import ChildSpec
 
-    values = {"port": port, **extra}
     arguments = [*passed]
-    for key, value in values.items():
+    for key, value in settings.items():
         arguments += ["--set", f"{name}.{key}={value}"]
-    host = "127.0.0.1" if config.host in ("", "0.0.0.0", "::") else config.host  # noqa: S104 - asked, not bound
-    return ChildSpec(name=name, module=name, arguments=arguments, host=host, port=port)
+    host = _asked_host(config.host)
+    return ChildSpec(name=name, module=name, arguments=arguments, host=host, port=int(str(settings["port"])))
+
+
+def _asked_host(host: str) -> str:
+    """Where to ask who is bound to `host`."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - asked, not bound
 
 
 def _shown_host(host: str) -> str:

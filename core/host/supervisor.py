@@ -20,6 +20,7 @@ _BACKOFF_S_MAX: Final = 10.0
 _STEADY_S: Final = 30.0
 """A child that lived this long starts its backoff anew."""
 _POLL_S: Final = 0.1
+_EXIT_POLL_S: Final = 0.05
 _LINE_BYTES_MAX: Final = 16_384
 _COLOURS: Final = ("\x1b[36m", "\x1b[35m", "\x1b[33m", "\x1b[32m")
 _RESET: Final = "\x1b[0m"
@@ -137,7 +138,7 @@ class Supervisor:
             started = loop.time()
             process = await self._spawn(spec)
             printer = asyncio.create_task(self._print_lines(process, spec.name, index))
-            exited = asyncio.create_task(process.wait())
+            exited = asyncio.create_task(_exit_code(process))
             try:
                 if not ready.done():
                     await self._until_ready(spec, exited)
@@ -223,6 +224,13 @@ class Supervisor:
 
     def _say(self, text: str) -> None:
         self._write(f"visavis: {text}")
+
+
+async def _exit_code(process: asyncio.subprocess.Process) -> int:
+    # Process.wait() also waits for the pipes, which workers of a dead child keep open: its death would go unnoticed.
+    while process.returncode is None:
+        await asyncio.sleep(_EXIT_POLL_S)
+    return process.returncode
 
 
 def _write_stderr(line: str) -> None:
