@@ -68,7 +68,7 @@ bench: setup ## Measure: make bench ARGS="wire --quick"; without ARGS, what ther
 lock: $(BIN)/python ## Choose the versions of all dependencies anew
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv
 	@$(BIN)/python -m uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header \
-		--python-version 3.11 --quiet --upgrade -o requirements.lock
+		--universal --python-version 3.11 --quiet --upgrade -o requirements.lock
 
 clean: ## Remove everything that was made here
 	@rm -rf $(VENV) $(CLIENT)/node_modules $(CLIENT)/dist edge/static run out dist .mypy_cache .ruff_cache \

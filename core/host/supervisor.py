@@ -228,7 +228,7 @@ class Supervisor:
 
 async def _exit_code(process: asyncio.subprocess.Process) -> int:
     # Process.wait() also waits for the pipes, which workers of a dead child keep open: its death would go unnoticed.
-    while process.returncode is None:
+    while process.returncode is None:  # noqa: ASYNC110 - asyncio has no event for it
         await asyncio.sleep(_EXIT_POLL_S)
     return process.returncode
 
