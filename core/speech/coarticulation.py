@@ -19,7 +19,7 @@ from core.speech.messages import PhonemeSpan
 from core.speech.phonemes import Segment, split_symbol
 from core.speech.visemes import ARTICULATORS, GROUP_OF, GROUPS, REST_DOMINANCE, Viseme, viseme
 
-__all__ = ["CURVE_COLUMNS", "SEALS", "MouthCurve", "resolve"]
+__all__ = ["CURVE_COLUMNS", "REST_ROW", "SEALS", "MouthCurve", "resolve"]
 
 STEP_TICKS: Final = 480
 """Ticks between two grid points (10 ms): half a frame, so that no closure falls between samples."""
@@ -67,18 +67,20 @@ class MouthCurve:
     Attributes:
         beats: (tick, stress) of every primary or secondary stressed vowel, in order of arrival.
         unknown: letters that no table knows; they look neutral.
+        disturbed: a sound that arrived late has moved the curve where it was already sampled; the sampler clears it.
         dropped: spans refused because their times are impossible (end before start, long past, or too far ahead).
     """
 
-    __slots__ = ("_base", "_end", "_grid", "_position", "beats", "dropped", "unknown")
+    __slots__ = ("_base", "_end", "_grid", "_position", "beats", "disturbed", "dropped", "unknown")
 
     def __init__(self) -> None:
         self._base = -_BEFORE
         """Grid index of the first stored row; rows far in the past are let go."""
         self._grid = self._rest(256)
         self._end = 0
-        self._position = 0
+        self._position = -_BEFORE
         self.beats: list[tuple[int, int]] = []
+        self.disturbed = False
         self.unknown = 0
         self.dropped = 0
 
@@ -157,6 +159,7 @@ class MouthCurve:
             self._make_room(last)
             first = max(first, self._base)
         self._end = max(self._end, last)
+        self.disturbed |= first <= self._position
         return first, max(last, first + 1)
 
     def _make_room(self, last: int) -> None:
@@ -182,7 +185,7 @@ class MouthCurve:
             low[:] = self._grid[offset]
             high[:] = self._grid[offset + 1]
         else:
-            low[:] = high[:] = _REST_ROW
+            low[:] = high[:] = REST_ROW
         return rest / STEP_TICKS
 
 
@@ -191,4 +194,5 @@ _STRESS_SCALE: Final = tuple(
     for jaw, lips in ((0.88, 0.9), (1.0, 1.0), (1.18, 1.12), (1.1, 1.05))
 )
 """Unstressed, secondary, primary; the last (index -1) is the glide after a stressed nucleus."""
-_REST_ROW: Final = MouthCurve._rest(1)[0]
+REST_ROW: Final = MouthCurve._rest(1)[0]
+"""float32[CURVE_COLUMNS]: nobody speaks."""

@@ -1,0 +1,124 @@
+"""Layers: the mouth that speaks over the face that lives, seals that nothing may open, and steps no face exceeds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.avatar.expression import CHANNELS, channel
+from core.limits import BLENDSHAPE_COUNT, EYE_STEP_RAD_MAX, JOINT_STEP_RAD_MAX, LID_STEP_MAX, PTIME_MS, WEIGHT_STEP_MAX
+from core.speech.visemes import ARTICULATORS
+
+__all__ = ["STEP_MAX", "layer_mouth", "limit_steps"]
+
+_SHOWN: Final[dict[str, tuple[tuple[str, float], ...]]] = {
+    "jaw": (("jawOpen", 1.0),),
+    "funnel": (("mouthFunnel", 1.0),),
+    "pucker": (("mouthPucker", 1.0),),
+    "stretch": (("mouthStretchLeft", 1.0), ("mouthStretchRight", 1.0)),
+    "smile": (("mouthSmileLeft", 1.0), ("mouthSmileRight", 1.0)),
+    "lower_down": (("mouthLowerDownLeft", 1.0), ("mouthLowerDownRight", 1.0)),
+    "upper_up": (("mouthUpperUpLeft", 1.0), ("mouthUpperUpRight", 1.0)),
+    "roll_lower": (("mouthRollLower", 0.4),),
+    "tongue": (("tongueOut", 1.0),),
+}
+"""Weights that show an articulator, with gains."""
+_MOUTH: Final = np.array([channel(name) for shown in _SHOWN.values() for name, _ in shown])
+_SOURCE: Final = np.array([ARTICULATORS.index(name) for name, shown in _SHOWN.items() for _ in shown])
+_GAIN: Final = np.array([gain for shown in _SHOWN.values() for _, gain in shown], dtype=np.float32)
+_LOUD: Final = np.array([name in ("jaw", "lower_down", "upper_up") for name, shown in _SHOWN.items() for _ in shown])
+"""What a louder voice opens further."""
+
+_JAW: Final = channel("jawOpen")
+_PUFF: Final = channel("cheekPuff")
+_PUFF_SOURCE: Final = ARTICULATORS.index("puff")
+_PUFF_GAIN: Final = 0.16
+
+_SHUT: Final[dict[str, float]] = {
+    "jawOpen": 0.05, "mouthClose": 0.05, "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0,
+    "mouthUpperUpLeft": 0.0, "mouthUpperUpRight": 0.0, "tongueOut": 0.0, "mouthRollLower": 0.14, "mouthRollUpper": 0.10,
+    "mouthPressLeft": 0.18, "mouthPressRight": 0.18, "mouthShrugLower": 0.0,
+}  # fmt: skip
+"""Lips that touch: nothing parts them, and `mouthClose` seals what jaw opening is left. Rounding stays ("boom")."""
+_BITE: Final[dict[str, float]] = {
+    "jawOpen": 0.07, "mouthClose": 0.02, "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0,
+    "mouthUpperUpLeft": 0.16, "mouthUpperUpRight": 0.16, "tongueOut": 0.0, "mouthRollLower": 0.42,
+}  # fmt: skip
+"""The lower lip rolled in under the upper teeth, which show."""
+
+
+def _posture(table: dict[str, float]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    return np.array([channel(name) for name in table]), np.array(list(table.values()), dtype=np.float32)
+
+
+_SHUT_COLUMNS, _SHUT_POSE = _posture(_SHUT)
+_BITE_COLUMNS, _BITE_POSE = _posture(_BITE)
+
+
+def _step_max() -> NDArray[np.float32]:
+    steps = np.full(CHANNELS, WEIGHT_STEP_MAX, dtype=np.float32)
+    steps[BLENDSHAPE_COUNT:] = JOINT_STEP_RAD_MAX
+    for side in ("Left", "Right"):
+        for name in ("eyeBlink", "eyeWide", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp"):
+            steps[channel(name + side)] = LID_STEP_MAX
+    for joint in ("leftEye", "rightEye"):
+        first = channel(joint + ".pitch")
+        steps[first : first + 3] = EYE_STEP_RAD_MAX
+    steps.flags.writeable = False
+    return steps
+
+
+STEP_MAX: Final = _step_max()
+"""float32[CHANNELS]: largest change per 20 ms of every weight and joint axis; see core.limits for the reasons."""
+
+
+def layer_mouth(
+    pose: NDArray[np.float32],
+    articulators: NDArray[np.float32],
+    seals: NDArray[np.float32],
+    loudness: NDArray[np.float32],
+    energy: NDArray[np.float32],
+) -> None:
+    """Put the speaking mouth into poses, in place.
+
+    Args:
+        pose: float32[n, CHANNELS] from the behaviours.
+        articulators: float32[n, 11], see core.speech.visemes.
+        seals: float32[n, 2]: lips shut, lower lip at the teeth; 1 = firmly, whatever else the face does.
+        loudness: float32[n], 1 = normal voice; opens the mouth further or less.
+        energy: float32[n] in [0, 1]: sound that no phoneme explains; moves the jaw.
+    """
+    wanted = articulators[:, _SOURCE] * _GAIN
+    wanted[:, _LOUD] *= loudness[:, None]
+    pose[:, _MOUTH] += wanted
+    pose[:, _JAW] += energy
+    lips, teeth = seals[:, :1], seals[:, 1:]
+    biting = pose[:, _BITE_COLUMNS]
+    biting += (_BITE_POSE - biting) * teeth
+    pose[:, _BITE_COLUMNS] = biting
+    shutting = pose[:, _SHUT_COLUMNS]
+    shutting += (_SHUT_POSE - shutting) * lips
+    pose[:, _SHUT_COLUMNS] = shutting
+    pose[:, _PUFF] += articulators[:, _PUFF_SOURCE] * lips[:, 0] * _PUFF_GAIN
+
+
+def limit_steps(
+    pose: NDArray[np.float32], former: NDArray[np.float32], elapsed_s: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """A pose no further from the former one than a face can move.
+
+    Args:
+        pose: float32[n, CHANNELS], the wish; weights are clipped to [0, 1] here.
+        former: float32[n, CHANNELS], what was shown before.
+        elapsed_s: float64[n], seconds since; infinite where nothing was shown before.
+    Returns: float32[n, CHANNELS].
+    """
+    weights = pose[:, :BLENDSHAPE_COUNT]
+    np.minimum(np.maximum(weights, 0.0, out=weights), 1.0, out=weights)
+    step = STEP_MAX * (elapsed_s * (1000.0 / PTIME_MS)).astype(np.float32)[:, None]
+    change = pose - former
+    np.minimum(np.maximum(change, -step, out=change), step, out=change)
+    change += former
+    return np.where(np.isinf(step), pose, change)
