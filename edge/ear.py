@@ -51,9 +51,12 @@ _GATE_MIN_DB: Final = -75.0
 _GATE_HANGOVER_PACKETS: Final = 15
 _DTX_BYTES: Final = 3
 """A shorter packet is a discontinuous transmission's comfort noise, or nothing."""
-_PAUSE_S: Final = 0.09
-_PAUSE_VOICED_S: Final = 0.12
+_PAUSE_S: Final = 0.08
+_PAUSE_VOICED_S: Final = 0.10
 """Longer while the model still hears speech."""
+_SHORT_S: Final = 0.75
+_PAUSE_SHORT_S: Final = 0.45
+"""Who has said only a word or two ("Hello, …", "What are …") mostly goes on: wait longer."""
 _ONSET_S: Final = 0.02
 _UTTERANCE_GAP_S: Final = 1.5
 """Sound after a longer silence is a new utterance, not the old one resumed."""
@@ -98,6 +101,7 @@ class Ear:
         self._received_at = 0.0
         self._paused_at: int | None = None
         self._onset: int | None = None
+        self._started_at = 0
         self._barge = ""
         self._barge_onset = 0
 
@@ -225,13 +229,18 @@ class Ear:
         resumed = paused_at is not None and timestamp - paused_at < _UTTERANCE_GAP_S * MEDIA_CLOCK_HZ
         if not resumed:
             self._energy.begin()
+            self._started_at = self._onset
         events.append(EarEvent("resumed" if resumed else "started", self._onset))
         self.speaking = True
         self._onset = None
 
     def _may_end(self, timestamp: int, events: list[EarEvent]) -> None:
         quiet_s = self._energy.quiet_windows * HOP_S
-        wait_s = _PAUSE_VOICED_S if self.probability >= _SPEECH_PROBABILITY else _PAUSE_S
+        spoken_s = (timestamp - self._started_at) / MEDIA_CLOCK_HZ - quiet_s
+        if spoken_s < _SHORT_S:
+            wait_s = _PAUSE_SHORT_S
+        else:
+            wait_s = _PAUSE_VOICED_S if self.probability >= _SPEECH_PROBABILITY else _PAUSE_S
         if quiet_s < wait_s:
             return
         self.speaking = False
