@@ -96,7 +96,5 @@ MICROPHONE_HANGOVER_S: Final = 1.5
 """The microphone still goes to the origin this long after the user's last speech: the origin ends the turn."""
 PLAYOUT_REPORT_S: Final = 0.2
 """How often the origin learns what the viewer has heard."""
-UPLINK_QUEUE_MESSAGES_MAX: Final = 4_096
-"""Messages of all sessions of a POP that wait for the bus; overflow drops the oldest and counts it."""
 TICKS_BEHIND_MAX: Final = 10
 """A conductor that is later than this skips ticks instead of sending late."""

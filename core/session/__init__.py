@@ -1,0 +1,1 @@
+"""A session without its media: states, claims, budget."""

@@ -7,7 +7,7 @@ from core.limits import MEDIA_CLOCK_HZ
 __all__ = ["PlayoutPosition", "unwrap_timestamp"]
 
 _ASSUMED_LATENCY_S = 0.08
-"""A viewer that never reports is assumed to hear this long after sending: half a mobile round trip and NetEQ's buffer."""
+"""A viewer that never reports is taken to hear this long after sending: half a mobile round trip, and NetEQ."""
 _REPORT_S_MAX = 2.0
 """An older report is no longer carried forward."""
 

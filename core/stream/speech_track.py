@@ -34,7 +34,6 @@ class Placed:
         log_mel: its log-mel frame or b"".
         arrived_at: monotonic seconds of the packet's arrival, 0.0 without one.
         first: the utterance begins with this tick.
-        last: the voice has ended with this tick and nothing else waits.
     """
 
     utterance_id: int
@@ -43,7 +42,6 @@ class Placed:
     log_mel: bytes = b""
     arrived_at: float = 0.0
     first: bool = False
-    last: bool = False
 
 
 @dataclass(slots=True)
@@ -175,8 +173,7 @@ class SpeechTrack:
         self._tail = None
         utterance.next_index = index + 1
         self._place(utterance.utterance_id, media_time, index * TICK_SAMPLES)
-        last = utterance.played_out
-        if last:
+        if utterance.played_out:
             self._utterances.popleft()
             self._tail = (utterance.utterance_id, (index + 1) * TICK_SAMPLES, _TAIL_TICKS)
         return Placed(
@@ -186,13 +183,12 @@ class SpeechTrack:
             log_mel=item[0].log_mel if item else b"",
             arrived_at=item[1] if item else 0.0,
             first=index == 0,
-            last=last and not self._utterances,
         )
 
     def _finish(self, utterance: _Utterance, ticks: int) -> Placed:
         self._utterances.popleft()
         self._tail = (utterance.utterance_id, ticks + TICK_SAMPLES, _TAIL_TICKS - 1)
-        return Placed(utterance_id=utterance.utterance_id, ticks=ticks, last=not self._utterances)
+        return Placed(utterance_id=utterance.utterance_id, ticks=ticks)
 
     def _pop_tail(self) -> Placed | None:
         if self._tail is None:

@@ -34,7 +34,6 @@ def test_an_utterance_plays_in_order_and_marks_its_ends() -> None:
     placed = [item for item in _play(track, 3) if item]
     assert [item.opus for item in placed] == [bytes([1, 0]), bytes([1, 1]), bytes([1, 2])]
     assert [item.first for item in placed] == [True, False, False]
-    assert [item.last for item in placed] == [False, False, True]
     assert not track.active
 
 
@@ -52,7 +51,7 @@ def test_the_next_utterance_follows_without_a_gap() -> None:
     _loaded(2, 1, track=track)
     placed = _play(track, 3)
     assert [item and item.utterance_id for item in placed] == [1, 1, 2]
-    assert [item and item.last for item in placed] == [False, False, True]
+    assert not track.active
 
 
 def test_a_lost_packet_is_silence_and_a_late_one_is_waited_for() -> None:
@@ -75,9 +74,7 @@ def test_an_end_that_comes_after_the_last_packet_has_left_still_ends_it() -> Non
     track = _loaded(1, 2, ended=False)
     _play(track, 2)
     track.end(1, 2)
-    final = track.pop(2 * TICK_SAMPLES)
-    assert final is not None
-    assert final.last
+    assert track.pop(2 * TICK_SAMPLES) is not None
     assert not track.active
 
 
@@ -86,7 +83,6 @@ def test_an_end_announced_without_its_last_packets_ends_it() -> None:
     track.end(1, 5)
     placed = _play(track, 3)
     assert placed[-1] is not None
-    assert placed[-1].last
     assert track.holes == 3
     assert not track.active
 

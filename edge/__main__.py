@@ -1,0 +1,37 @@
+"""`python -m edge`: run one POP."""
+
+from __future__ import annotations
+
+import sys
+
+from core.errors import ConfigError, FabricError
+from core.host.cli import EXIT_MISTAKE, Parser
+from core.host.config import add_config_arguments, load_config, overrides_from
+from core.host.telemetry import configure_logging
+from edge.config import EdgeConfig
+
+
+def main() -> int:
+    """Run one POP until it is told to stop. Returns: the exit code."""
+    parser = Parser(prog="python -m edge", description="One POP: the page, signalling and media of its viewers.")
+    add_config_arguments(parser, EdgeConfig, "edge")
+    options = parser.parse_args()
+    try:
+        config = load_config(EdgeConfig, section="edge", path=options.config, overrides=overrides_from(options))
+        configure_logging("edge", style="json" if config.log_format == "json" else "logfmt")
+        import uvloop
+
+        from edge.pop import run_pop
+
+        uvloop.run(run_pop(config))
+    except ConfigError as error:
+        sys.stderr.write(f"visavis: {error}\n")
+        return EXIT_MISTAKE
+    except FabricError as error:
+        sys.stderr.write(f"visavis: no origin hosts the fabric at {config.fabric} ({error.code}); start it first\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,146 @@
+"""What the viewer is told in words: RTVI messages about state, transcript, captions, stages, faults.
+
+RTVI is Pipecat's protocol between a bot and its clients; its own clients understand everything here but the
+`server-message`s, which carry what RTVI has no word for (core/wire/SPEC.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TypeVar
+
+from core.session.state import FaceState
+from core.speech.messages import (
+    DownMessage,
+    Fault,
+    Mood,
+    Ready,
+    ReplyText,
+    SpeechStart,
+    StageTimes,
+    Transcript,
+)
+from core.wire.control import encode_control
+
+__all__ = ["Narrator"]
+
+_VERSION = version("visavis")
+_T = TypeVar("_T")
+_TURNS_KEPT = 4
+_UTTERANCES_KEPT = 8
+
+
+class Narrator:
+    """One viewer's commentary.
+
+    Args:
+        send: sends one control message; dropped by the link while it is not open.
+        wall_clock: seconds since 1970, for RTVI's timestamps.
+    """
+
+    def __init__(self, *, send: Callable[[str], None], wall_clock: Callable[[], float]) -> None:
+        self._send = send
+        self._wall_clock = wall_clock
+        self._character = ""
+        self._captions: dict[int, list[ReplyText]] = {}
+        self._starts: dict[int, int] = {}
+        self._turns: dict[int, int] = {}
+        self._stages: dict[int, dict[str, float]] = {}
+
+    def _server(self, kind: str, data: dict[str, object]) -> None:
+        self._send(encode_control("server-message", {"t": kind, "d": data}))
+
+    def client_ready(self, message_id: str | None, state: FaceState) -> None:
+        """The viewer's page is up: answer with what it needs to begin."""
+        about = {"library": "visavis", "library_version": _VERSION, "character": self._character}
+        self._send(encode_control("bot-ready", {"version": "1.0.0", "about": about}, message_id))
+        self.state(state)
+
+    def state(self, state: FaceState) -> None:
+        """The face changed what it does."""
+        self._server("state", {"state": state.name.lower()})
+
+    def user_speaking(self, speaking: bool) -> None:
+        """The ear's opinion changed."""
+        self._send(encode_control("user-started-speaking" if speaking else "user-stopped-speaking"))
+
+    def voice(self, speaking: bool) -> None:
+        """The character's voice began or ended."""
+        self._send(encode_control("bot-started-speaking" if speaking else "bot-stopped-speaking"))
+
+    def error(self, message: str, *, fatal: bool = False) -> None:
+        """Something the viewer did cannot be done."""
+        self._send(encode_control("error", {"message": message, "fatal": fatal}))
+
+    def goaway(self, reason: str) -> None:
+        """The session ends now."""
+        self._server("goaway", {"reason": reason})
+
+    def receive(self, message: DownMessage) -> None:
+        """Pass on what the origin said, where it is for the viewer."""
+        match message:
+            case Ready():
+                self._character = message.display_name
+            case Transcript():
+                self._transcript(message)
+            case ReplyText():
+                self._captions.setdefault(message.utterance_id, []).append(message)
+                _trim(self._captions, _UTTERANCES_KEPT)
+                self._send(encode_control("bot-transcription", {"text": message.text}))
+                self._caption(message)
+            case Mood():
+                self._server("mood", {"label": message.label, "valence": message.valence, "arousal": message.arousal})
+            case Fault():
+                self._server("fault", {"code": message.code, "message": message.message})
+            case SpeechStart():
+                self._turns[message.utterance_id] = message.turn_id
+                _trim(self._turns, _UTTERANCES_KEPT)
+            case StageTimes():
+                self.stages(message.turn_id, message.stages)
+            case _:
+                pass
+
+    def _transcript(self, message: Transcript) -> None:
+        data: dict[str, object] = {
+            "text": message.text,
+            "final": message.final,
+            "user_id": "viewer",
+            "timestamp": datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="milliseconds"),
+        }
+        self._send(encode_control("user-transcription", data))
+
+    def _caption(self, message: ReplyText) -> None:
+        data: dict[str, object] = {
+            "utterance_id": message.utterance_id,
+            "text": message.text,
+            "words": [[word.text, word.start, word.end] for word in message.words],
+            "rtp_timestamp": self._starts.get(message.utterance_id),
+        }
+        self._server("caption", data)
+
+    def utterance_placed(self, utterance_id: int, media_time: int) -> None:
+        """An utterance's tick 0 plays at this media time (again, if an underrun moved it)."""
+        rtp_timestamp = media_time & 0xFFFFFFFF
+        if self._starts.get(utterance_id) == rtp_timestamp:
+            return
+        self._starts[utterance_id] = rtp_timestamp
+        _trim(self._starts, _UTTERANCES_KEPT)
+        self._server("utterance", {"utterance_id": utterance_id, "rtp_timestamp": rtp_timestamp})
+
+    def turn_of(self, utterance_id: int) -> int:
+        """The turn an utterance answers, 0 when unknown."""
+        return self._turns.get(utterance_id, 0)
+
+    def stages(self, turn_id: int, stages: dict[str, float], **extra: float) -> None:
+        """Milliseconds of a turn's stages, as they become known (core.session.budget names them)."""
+        known = self._stages.setdefault(turn_id, {})
+        known.update(stages)
+        _trim(self._stages, _TURNS_KEPT)
+        self._server("stages", {"turn_id": turn_id, "stages": dict(known), **extra})
+
+
+def _trim(mapping: dict[int, _T], size: int) -> None:
+    while len(mapping) > size:
+        del mapping[next(iter(mapping))]

@@ -1,0 +1,209 @@
+"""One POP as a process: what it is made of, how it starts and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import uvicorn
+
+from core import __version__
+from core.errors import ConfigError, FabricError
+from core.fabric.bus import Bus
+from core.fabric.local import connect_local
+from core.fabric.store import Store
+from core.host.clock import Clock, SystemClock
+from core.host.entropy import Entropy, SystemEntropy
+from core.host.telemetry import metrics_registry
+from edge.admission import Admission, KeySet, fetch_key_set_over_http
+from edge.animator import Animator
+from edge.app import create_app
+from edge.conductor import Conductor
+from edge.config import EdgeConfig
+from edge.hearing import HearingFactory
+from edge.metrics import PopMetrics
+from edge.session import SessionServices
+from edge.sessions import Sessions
+from edge.transports.webrtc import WebRtcTransport
+from edge.uplink import Uplink
+
+__all__ = ["listen", "run_pop"]
+
+_log = logging.getLogger(__name__)
+_STOP_S_MAX = 1.5
+_ECHO_SUBJECT = "origin.echo"
+_ECHO_INTERVAL_S = 5.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises: ConfigError: one line that says which port is taken and how to take another.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    server = socket.socket(family, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind((host, port))
+        server.listen(256)
+    except OSError as error:
+        server.close()
+        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from error
+    return server
+
+
+async def run_pop(config: EdgeConfig, *, clock: Clock | None = None, entropy: Entropy | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises: ConfigError: a port is taken or the model is missing; FabricError: no origin hosts the fabric.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    async with _pop(config, clock or SystemClock(), entropy or SystemEntropy()):
+        await stopping.wait()
+
+
+@contextlib.asynccontextmanager
+async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncIterator[None]:
+    server_socket = listen(config.host, config.port)
+    port = server_socket.getsockname()[1]
+    url = config.public_url or f"http://{config.host}:{port}"
+    try:
+        announce = _Announcement(config.name, url, clock.wall())
+        bus, store = await connect_local(config.fabric, on_connection=announce.reconnected)
+    except BaseException:
+        server_socket.close()
+        raise
+    announce.store = store
+    registry = metrics_registry("edge", __version__)
+    metrics = PopMetrics(registry)
+    animator = Animator(capacity=config.capacity)
+    conductor = Conductor(
+        animator=animator, observe_lateness=metrics.tick_lateness_seconds.observe, clock=clock.monotonic
+    )
+    uplink = Uplink(bus)
+    fabric = _FabricLatency(bus, clock, metrics)
+    services = SessionServices(
+        animator=animator,
+        metrics=metrics,
+        send_up=uplink.send,
+        make_hearing=HearingFactory(),
+        fabric_latency_s=lambda: fabric.latency_s,
+        clock=clock.monotonic,
+    )
+    sessions = Sessions(
+        bus=bus, conductor=conductor, services=services, capacity=config.capacity, seed=lambda: entropy.seed()
+    )
+    transport = WebRtcTransport(loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped)
+    keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
+    app = create_app(
+        config=config,
+        admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=keys),
+        sessions=sessions,
+        transport=transport,
+        metrics=metrics,
+        registry=registry,
+        clock=clock,
+        health=lambda: {"sessions": len(sessions), "version": __version__},
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    )
+    tasks = [
+        asyncio.create_task(conductor.run(), name="conductor"),
+        asyncio.create_task(fabric.run(), name="fabric-latency"),
+        asyncio.create_task(_serve(server, server_socket), name="http"),
+    ]
+    for task in tasks:
+        task.add_done_callback(_complain)
+    await announce.publish()
+    # What lives as long as the process is not worth a collector's pause in the middle of a tick.
+    gc.collect()
+    gc.freeze()
+    _log.info("POP %s serves on %s", config.name, url)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S_MAX):
+                await sessions.aclose()
+                await transport.aclose()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(FabricError):
+            await store.aclose()
+        await bus.aclose()
+        server_socket.close()
+
+
+async def _serve(server: uvicorn.Server, server_socket: socket.socket) -> None:
+    # uvicorn would take the process's signal handlers; the POP stops its parts in its own order.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    await server.serve(sockets=[server_socket])
+
+
+def _complain(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("%s stopped", task.get_name(), exc_info=error)
+        signal.raise_signal(signal.SIGTERM)  # half a POP helps nobody: stop, and be started again
+
+
+class _Announcement:
+    """This POP's own record in the store, written again whenever the fabric comes back (it may be a new, empty one)."""
+
+    def __init__(self, name: str, url: str, started_at: int) -> None:
+        self._key = f"pops.{name}"
+        self._value = json.dumps({"name": name, "url": url, "started_at": started_at}).encode()
+        self.store: Store | None = None
+
+    async def publish(self) -> None:
+        """Write the record."""
+        assert self.store is not None
+        await self.store.put(self._key, self._value)
+
+    async def reconnected(self, connected: bool) -> None:
+        """The fabric was lost or is back."""
+        if connected and self.store is not None:
+            _log.info("the fabric is back")
+            await self.publish()
+        elif not connected:
+            _log.warning("the fabric is gone; sessions go on without their origin")
+
+
+class _FabricLatency:
+    """How long a message takes to the origin: half the median round trip of the last few echoes."""
+
+    def __init__(self, bus: Bus, clock: Clock, metrics: PopMetrics) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._metrics = metrics
+        self._recent: list[float] = []
+
+    @property
+    def latency_s(self) -> float | None:
+        """Seconds one way, None before the first echo."""
+        return sorted(self._recent)[len(self._recent) // 2] if self._recent else None
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        while True:
+            asked_at = self._clock.monotonic()
+            try:
+                await self._bus.request(_ECHO_SUBJECT, b"")
+            except FabricError:
+                self._recent.clear()
+            else:
+                one_way_s = (self._clock.monotonic() - asked_at) / 2
+                self._metrics.stage_fabric.observe(one_way_s)
+                self._recent = [*self._recent[-4:], one_way_s]
+            await asyncio.sleep(_ECHO_INTERVAL_S)

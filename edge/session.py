@@ -1,0 +1,435 @@
+"""One viewer's session at the POP: everything that happens to it, and its packet every tick.
+
+The conductor calls `gather` and `emit`; the transport calls the `LinkEvents` methods; the origin's messages come in
+through `receive`. Nothing here waits: what goes to the origin is queued on the uplink, what goes to the viewer is sent
+by the link at once or dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.avatar.frame import AnimationFrame
+from core.errors import Dropped, RemoteProtocolError
+from core.limits import (
+    CUT_FLAG_S,
+    IDLE_FRAMES_PER_PACKET,
+    IDLE_THIN_AFTER_S,
+    LISTENING_S_MAX,
+    PLAYOUT_REPORT_S,
+    TEXT_CHARS_MAX,
+    THINKING_S_MAX,
+    TICK_SAMPLES,
+)
+from core.session.claims import Claims
+from core.session.machine import FaceMachine, Trigger
+from core.session.state import FaceState
+from core.speech.messages import (
+    BargeIn,
+    Closed,
+    DownMessage,
+    Opened,
+    Playout,
+    SpeechCancel,
+    SpeechEnd,
+    SpeechPacket,
+    SpeechStart,
+    TurnState,
+    UpMessage,
+    UserSpeech,
+    UserText,
+)
+from core.speech.messages import Mood as MoodMessage
+from core.stream.packetizer import Packetizer
+from core.stream.playout_position import PlayoutPosition
+from core.stream.speech_track import Placed, SpeechTrack
+from core.wire.access_unit import AccessUnitFlags
+from core.wire.control import ControlMessage, decode_control
+from core.wire.feedback import Feedback, decode_feedback, extract_feedback
+from edge.animator import Animator, AnimatorRow
+from edge.ear import EarEvent
+from edge.hearing import Hearing
+from edge.metrics import PopMetrics
+from edge.narrator import Narrator
+from edge.transports.link import MicrophoneUnit, ViewerLink
+
+__all__ = ["Session", "SessionServices"]
+
+_TURN_TRIGGERS = {
+    "listening": Trigger.TURN_LISTENING,
+    "thinking": Trigger.TURN_THINKING,
+    "idle": Trigger.TURN_IDLE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionServices:
+    """What all sessions of a POP share."""
+
+    animator: Animator
+    metrics: PopMetrics
+    send_up: Callable[[str, UpMessage], None]
+    make_hearing: Callable[[Callable[[UpMessage], None]], Hearing]
+    fabric_latency_s: Callable[[], float | None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+
+
+class Session:
+    """See the module docstring.
+
+    Args:
+        claims: what the ticket says.
+        services: what sessions share.
+        seed: of this face's behaviour.
+        on_ended: called exactly once with the reason, when the viewer's link is gone or the session failed.
+    """
+
+    def __init__(
+        self, *, claims: Claims, services: SessionServices, seed: int, on_ended: Callable[[str], None]
+    ) -> None:
+        now = services.clock()
+        self.claims = claims
+        self._services = services
+        self._on_ended = on_ended
+        self._link: ViewerLink | None = None
+        self._connected = False
+        self._ended = False
+        self._created_at = now
+        self._slot = services.animator.open(seed=seed)
+        self._face = FaceMachine(now)
+        self._track = SpeechTrack()
+        self._packetizer = Packetizer(epoch=claims.epoch)
+        self._playout = PlayoutPosition()
+        self._hearing = services.make_hearing(self._send_up)
+        self._narrator = Narrator(send=self._send_control, wall_clock=services.wall_clock)
+        self._media_time = 0
+        self._covered_ticks = 0
+        self._pending: Placed | None = None
+        self._pending_thin = False
+        self._last_placed: Placed | None = None
+        self._ducked = False
+        self._cut_until = 0.0
+        self._playout_reported_at = 0.0
+        self._speech_arrived_at = 0.0
+        self._edge_added_s: list[float] = []
+
+    # --- the transport's side (LinkEvents) -----------------------------------------------------------------------
+
+    def attach(self, link: ViewerLink) -> None:
+        """The link that `on_connected` will come from."""
+        self._link = link
+
+    def on_connected(self, now: float) -> None:
+        """Media may flow: tell the origin."""
+        if self._ended:
+            return
+        self._connected = True
+        self._services.metrics.sessions_active.inc()
+        self._services.metrics.setup_seconds.observe(now - self._created_at)
+        protocol = self._link.protocol if self._link else "unknown"
+        self._send_up(Opened(epoch=self.claims.epoch, transport=protocol))
+
+    def on_microphone(self, unit: MicrophoneUnit, now: float) -> None:
+        """A microphone packet: the feedback in it first, then the ear."""
+        self._services.metrics.packets_received.inc()
+        try:
+            feedback = extract_feedback(unit.payload)
+        except RemoteProtocolError as error:
+            self._services.metrics.dropped(error.code)
+            feedback = None
+        if feedback is not None:
+            self._receive_feedback(feedback, now)
+        for event in self._hearing.receive(unit, now):
+            self._heard(event, now)
+
+    def on_control(self, data: str | bytes, now: float) -> None:
+        """A control message: RTVI text or binary feedback."""
+        try:
+            if isinstance(data, bytes):
+                self._receive_feedback(decode_feedback(data), now)
+                return
+            message = decode_control(data)
+        except RemoteProtocolError as error:
+            self._services.metrics.dropped(error.code)
+            if isinstance(data, str):
+                self._narrator.error(f"That control message cannot be understood ({error.code}).")
+            return
+        if isinstance(message, Dropped):
+            self._services.metrics.dropped(message.reason)
+            return
+        self._control(message, now)
+
+    def on_closed(self, reason: str, now: float) -> None:
+        """The link is gone."""
+        self._end(reason)
+
+    # --- the user ------------------------------------------------------------------------------------------------
+
+    def _control(self, message: ControlMessage, now: float) -> None:
+        if message.type == "client-ready":
+            self._narrator.client_ready(message.id, self._face.state)
+        elif message.type == "send-text":
+            self._typed(message.data.get("content"), now)
+        elif message.type == "client-message" and message.data.get("t") == "interrupt":
+            self._barge_in("request", now)
+        elif message.type == "disconnect-bot":
+            self._end("viewer-left")
+        else:
+            self._services.metrics.dropped("unused-control-message")
+
+    def _typed(self, content: object, now: float) -> None:
+        if not isinstance(content, str) or not content.strip():
+            self._narrator.error("There was no text in that message.")
+            return
+        if len(content) > TEXT_CHARS_MAX:
+            self._narrator.error(f"That text is too long: {len(content)} of at most {TEXT_CHARS_MAX} characters.")
+            return
+        if self._track.active:
+            self._barge_in("request", now)
+        self._send_up(UserText(text=content.strip()))
+        self._trigger(Trigger.USER_TYPED, now)
+
+    def _heard(self, event: EarEvent, now: float) -> None:
+        match event.kind:
+            case "started" | "resumed":
+                self._trigger(Trigger.USER_STARTED, now)
+                self._narrator.user_speaking(True)
+                self._send_up(UserSpeech(speaking=True, timestamp=event.timestamp))
+            case "paused":
+                self._trigger(Trigger.USER_PAUSED, now)
+                self._narrator.user_speaking(False)
+                self._send_up(UserSpeech(speaking=False, timestamp=event.timestamp))
+            case "duck":
+                self._ducked = self._track.active
+            case "release":
+                self._ducked = False
+            case "cut":
+                self._barge_in("speech", now)
+
+    def _barge_in(self, cause: str, now: float) -> None:
+        """Silence the character at once and tell the origin what was heard of it."""
+        self._ducked = False
+        utterance_id = self._track.current_utterance_id
+        audible = self._playout.audible(sent=self._media_time, now=now)
+        heard_until = self._track.heard_until(utterance_id, audible) if utterance_id else 0
+        if self._track.active:
+            self._track.cancel(self._track.latest_utterance_id)
+            self._services.animator.speech_cut(self._slot)
+            self._cut_until = now + CUT_FLAG_S
+        was_speaking = self._face.state is FaceState.SPEAKING
+        self._trigger(Trigger.VOICE_CUT, now)
+        if was_speaking:
+            self._voice_over()
+        self._send_up(
+            BargeIn(
+                utterance_id=utterance_id,
+                heard_until=heard_until,
+                cause="speech" if cause == "speech" else "request",
+            )
+        )
+
+    def _receive_feedback(self, feedback: Feedback, now: float) -> None:
+        self._packetizer.receive_feedback(feedback)
+        if feedback.playout_timestamp is None:
+            return
+        if not self._playout.report(feedback.playout_timestamp, sent=self._media_time, now=now):
+            self._services.metrics.dropped("absurd-playout")
+            return
+        placed = self._last_placed
+        if placed is None or now - self._playout_reported_at < PLAYOUT_REPORT_S:
+            return
+        self._playout_reported_at = now
+        latency = self._playout.latency_s(sent=self._media_time, now=now)
+        if latency is not None:
+            self._services.metrics.mouth_to_ear_seconds.observe(latency)
+        audible = self._playout.audible(sent=self._media_time, now=now)
+        heard_until = self._track.heard_until(placed.utterance_id, audible)
+        self._send_up(Playout(utterance_id=placed.utterance_id, heard_until=heard_until))
+        if not self._track.active and audible >= self._media_time - TICK_SAMPLES:
+            self._last_placed = None
+
+    # --- the origin ----------------------------------------------------------------------------------------------
+
+    def receive(self, message: DownMessage, now: float) -> None:
+        """The origin said something."""
+        match message:
+            case SpeechPacket():
+                self._speech_packet(message, now)
+                return
+            case SpeechStart():
+                if (dropped := self._track.start(message.utterance_id)) is not None:
+                    self._services.metrics.dropped(dropped.reason)
+                    return
+                self._services.animator.speech_start(self._slot, message.utterance_id)
+                self._speech_arrived_at = 0.0
+            case SpeechEnd():
+                self._track.end(message.utterance_id, message.packets)
+            case SpeechCancel():
+                self._cancelled(message.utterance_id, now)
+            case TurnState():
+                trigger = _TURN_TRIGGERS.get(message.state)
+                if trigger is not None and not (trigger is Trigger.TURN_IDLE and self._track.active):
+                    self._trigger(trigger, now)
+            case MoodMessage():
+                self._services.animator.set_mood(self._slot, message.valence, message.arousal)
+            case _:
+                pass
+        self._narrator.receive(message)
+
+    def _speech_packet(self, packet: SpeechPacket, now: float) -> None:
+        if (dropped := self._track.push(packet, now)) is not None:
+            self._services.metrics.dropped(dropped.reason)
+            return
+        if self._speech_arrived_at == 0.0:
+            self._speech_arrived_at = now
+        if packet.phonemes:
+            self._services.animator.speech_phonemes(self._slot, packet.utterance_id, packet.phonemes)
+
+    def _cancelled(self, utterance_id: int, now: float) -> None:
+        if not self._track.active:
+            return
+        self._track.cancel(utterance_id)
+        if not self._track.active:
+            self._services.animator.speech_cut(self._slot)
+            self._cut_until = now + CUT_FLAG_S
+            if self._face.state is FaceState.SPEAKING:
+                self._trigger(Trigger.VOICE_ENDED, now)
+                self._voice_over()
+
+    # --- the conductor -------------------------------------------------------------------------------------------
+
+    def gather(self, due: float, now: float) -> AnimatorRow | None:
+        """See edge.conductor.Conducted."""
+        if not self._connected:
+            return None
+        for event in self._hearing.tick(now):
+            self._heard(event, now)
+        if self._covered_ticks > 0:
+            self._covered_ticks -= 1
+            self._media_time += TICK_SAMPLES
+            return None
+        if self._face.state is FaceState.SPEAKING and not self._track.active:
+            self._trigger(Trigger.VOICE_ENDED, now)
+            self._voice_over()
+        placed = self._track.pop(self._media_time)
+        self._pending = placed
+        if placed is not None:
+            self._follow_voice(placed, now)
+        self._give_up_waiting(now)
+        self._pending_thin = (
+            placed is None
+            and self._face.state is FaceState.IDLE
+            and not self._track.active
+            and now - self._face.since > IDLE_THIN_AFTER_S
+            and now > self._cut_until
+        )
+        return AnimatorRow(
+            slot=self._slot,
+            media_time=self._media_time,
+            state=self._face.state,
+            utterance_id=placed.utterance_id if placed else 0,
+            utterance_ticks=placed.ticks if placed else 0,
+            log_mel=placed.log_mel if placed else b"",
+            user_level=self._hearing.level,
+        )
+
+    def emit(self, frame: AnimationFrame, due: float) -> None:
+        """See edge.conductor.Conducted."""
+        placed = self._pending
+        link = self._link
+        if link is None or not self._connected:
+            return
+        if self._pending_thin:
+            payload = self._packetizer.pack_idle(frame=frame, state=self._face.state)
+            self._covered_ticks = IDLE_FRAMES_PER_PACKET - 1
+        else:
+            flags = AccessUnitFlags(0)
+            if self._ducked:
+                flags |= AccessUnitFlags.DUCK
+            if due < self._cut_until:
+                flags |= AccessUnitFlags.CUT
+            payload = self._packetizer.pack(
+                frame=frame, opus=placed.opus if placed else b"", state=self._face.state, flags=flags
+            )
+        if link.send_packet(payload, self._media_time):
+            self._services.metrics.packets_sent.inc()
+        self._media_time += TICK_SAMPLES
+        added = self._services.clock() - max(due, placed.arrived_at if placed else due)
+        self._services.metrics.stage_edge.observe(added)
+        if placed is not None and placed.opus:
+            self._edge_added_s.append(added)
+            self._hearing.played(placed.log_mel, due)
+            if placed.first:
+                self._first_voice(placed)
+
+    def skip(self) -> None:
+        """See edge.conductor.Conducted."""
+        self._media_time += TICK_SAMPLES
+        self._covered_ticks = max(0, self._covered_ticks - 1)
+
+    def fail(self, reason: str) -> None:
+        """See edge.conductor.Conducted."""
+        self._narrator.goaway(reason)
+        self._end(reason)
+
+    def _follow_voice(self, placed: Placed, now: float) -> None:
+        if placed.opus:
+            self._last_placed = placed
+            if self._face.state is not FaceState.SPEAKING:
+                self._cut_until = 0.0
+                self._trigger(Trigger.VOICE_BEGAN, now)
+                self._narrator.voice(True)
+            start = self._track.start_of(placed.utterance_id)
+            if start is not None:
+                self._narrator.utterance_placed(placed.utterance_id, start)
+
+    def _first_voice(self, placed: Placed) -> None:
+        stages = {"edge": (self._services.clock() - (self._speech_arrived_at or placed.arrived_at)) * 1e3}
+        fabric = self._services.fabric_latency_s()
+        if fabric is not None:
+            stages["fabric"] = fabric * 1e3
+        self._narrator.stages(self._narrator.turn_of(placed.utterance_id), stages)
+
+    def _voice_over(self) -> None:
+        self._ducked = False
+        self._narrator.voice(False)
+        if self._edge_added_s:
+            ordered = sorted(self._edge_added_s)
+            p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+            turn_id = self._narrator.turn_of(self._last_placed.utterance_id) if self._last_placed else 0
+            self._narrator.stages(turn_id, {}, edge_added_ms_p99=p99 * 1e3, edge_units=float(len(ordered)))
+            self._edge_added_s.clear()
+
+    def _give_up_waiting(self, now: float) -> None:
+        waited = now - self._face.since
+        state = self._face.state
+        heard_nothing = state is FaceState.LISTENING and waited > LISTENING_S_MAX and not self._hearing.speaking
+        if heard_nothing or (state is FaceState.THINKING and waited > THINKING_S_MAX):
+            self._trigger(Trigger.QUIET, now)
+
+    # --- both ----------------------------------------------------------------------------------------------------
+
+    def _trigger(self, trigger: Trigger, now: float) -> None:
+        if self._face.handle(trigger, now):
+            self._narrator.state(self._face.state)
+
+    def _send_up(self, message: UpMessage) -> None:
+        self._services.send_up(self.claims.session_id, message)
+
+    def _send_control(self, message: str) -> None:
+        if self._link is not None:
+            self._link.send_control(message)
+
+    def _end(self, reason: str) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._connected:
+            self._services.metrics.sessions_active.dec()
+        self._connected = False
+        self._services.animator.close(self._slot)
+        self._send_up(Closed(reason=reason))
+        self._on_ended(reason)

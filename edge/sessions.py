@@ -1,0 +1,152 @@
+"""All sessions of a POP: who is here, what the origin says to whom, and that nothing is left of those who went."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from core.errors import AdmissionError, RemoteProtocolError
+from core.fabric.bus import Bus, Subscription
+from core.session.claims import Claims
+from core.speech.messages import decode_down, down_subject
+from edge.conductor import Conductor
+from edge.session import Session, SessionServices
+from edge.transports.link import LinkEvents, ViewerLink
+
+__all__ = ["Sessions"]
+
+_log = logging.getLogger(__name__)
+
+
+class _Held:
+    __slots__ = ("link", "listener", "session", "subscription")
+
+    def __init__(self, session: Session, subscription: Subscription) -> None:
+        self.session = session
+        self.subscription = subscription
+        self.link: ViewerLink | None = None
+        self.listener: asyncio.Task[None] | None = None
+
+
+class Sessions:
+    """Implements `edge.app.SessionHost`.
+
+    Args:
+        capacity: sessions this POP admits at once.
+        seed: entropy for a face's behaviour, called once per session.
+    """
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        conductor: Conductor,
+        services: SessionServices,
+        capacity: int,
+        seed: Callable[[], int],
+    ) -> None:
+        self._bus = bus
+        self._conductor = conductor
+        self._services = services
+        self._capacity = capacity
+        self._seed = seed
+        self._held: dict[str, _Held] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    async def open(self, claims: Claims) -> LinkEvents:
+        """Make room for a session and listen to its origin.
+
+        Raises: AdmissionError: `overloaded`, `draining`, `session-exists`.
+        """
+        if self._draining:
+            raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
+        if claims.session_id in self._held:
+            raise AdmissionError("session-exists", "This session already has a viewer.")
+        if len(self._held) >= self._capacity:
+            raise AdmissionError("overloaded", "This POP is full; ask for a new ticket.")
+        session = Session(
+            claims=claims,
+            services=self._services,
+            seed=self._seed(),
+            on_ended=lambda reason: self._ended(claims.session_id, reason),
+        )
+        placeholder = _Held(session, _NO_SUBSCRIPTION)
+        self._held[claims.session_id] = placeholder  # before the first await: two offers must not both get in
+        try:
+            placeholder.subscription = await self._bus.subscribe(down_subject(claims.session_id))
+        except BaseException:
+            session.fail("fabric-unreachable")
+            raise
+        placeholder.listener = asyncio.create_task(self._listen(session, placeholder.subscription))
+        self._conductor.add(session)
+        return session
+
+    def attach(self, claims: Claims, link: ViewerLink) -> None:
+        """The viewer's link is being set up."""
+        held = self._held.get(claims.session_id)
+        if held is not None:
+            held.link = link
+            held.session.attach(link)
+
+    def abandon(self, claims: Claims, reason: str) -> None:
+        """Signalling failed after `open`."""
+        held = self._held.get(claims.session_id)
+        if held is not None:
+            held.session.fail(reason)
+
+    async def aclose(self) -> None:
+        """Say goodbye to everybody and free everything."""
+        self._draining = True
+        for held in tuple(self._held.values()):
+            held.session.fail("pop-stopping")
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def _listen(self, session: Session, subscription: Subscription) -> None:
+        async for message in subscription:
+            try:
+                session.receive(decode_down(message.payload), self._services.clock())
+            except RemoteProtocolError as error:
+                self._services.metrics.dropped(error.code)
+            except Exception:
+                _log.exception("a message from the origin broke session %s", session.claims.session_id)
+                session.fail("internal-error")
+
+    def _ended(self, session_id: str, reason: str) -> None:
+        held = self._held.pop(session_id, None)
+        if held is None:
+            return
+        self._conductor.remove(held.session)
+        task = asyncio.create_task(self._free(held, reason))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        _log.info("session %s ended: %s", session_id, reason)
+
+    async def _free(self, held: _Held, reason: str) -> None:
+        await held.subscription.aclose()
+        if held.listener is not None:
+            await asyncio.wait([held.listener], timeout=1.0)
+            held.listener.cancel()
+        if held.link is not None:
+            await held.link.aclose(reason)
+
+
+class _NoSubscription:
+    dropped = 0
+
+    def __aiter__(self) -> _NoSubscription:
+        return self
+
+    async def __anext__(self) -> object:
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Nothing to end."""
+
+
+_NO_SUBSCRIPTION: Subscription = _NoSubscription()  # type: ignore[assignment]
