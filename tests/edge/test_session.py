@@ -52,9 +52,8 @@ class _Link:
     async def aclose(self, reason: str) -> None:
         self.closed = reason
 
-    @property
-    def states(self) -> list[FaceState]:
-        return [unit.state for unit in self.units]
+    def state(self) -> FaceState:
+        return self.units[-1].state
 
     @property
     def units(self) -> list[AccessUnit]:
@@ -218,8 +217,8 @@ def test_the_voice_is_carried_untouched_and_in_order(stage: _Stage) -> None:
 def test_speech_moves_the_face_through_speaking_and_back(stage: _Stage) -> None:
     stage.say(1, 5)
     stage.ticks(8)
-    assert stage.link.states[0] is FaceState.SPEAKING
-    assert stage.link.states[-1] is FaceState.IDLE
+    assert stage.link.units[0].state is FaceState.SPEAKING
+    assert stage.link.state() is FaceState.IDLE
     assert [state["state"] for state in stage.link.words("state")] == ["speaking", "idle"]
     assert len(stage.link.words("bot-started-speaking")) == 1
     assert len(stage.link.words("bot-stopped-speaking")) == 1
@@ -239,13 +238,13 @@ def test_the_edge_reports_what_it_added(stage: _Stage) -> None:
 def test_listening_and_thinking_come_from_the_ear_and_go_up(stage: _Stage) -> None:
     stage.hear("started")
     stage.ticks(2)
-    assert stage.link.states[-1] is FaceState.LISTENING
+    assert stage.link.state() is FaceState.LISTENING
     stage.hear("paused")
     stage.ticks(1)
-    assert stage.link.states[-1] is FaceState.THINKING
+    assert stage.link.state() is FaceState.THINKING
     stage.hear("resumed")
     stage.ticks(1)
-    assert stage.link.states[-1] is FaceState.LISTENING
+    assert stage.link.state() is FaceState.LISTENING
     assert [message.speaking for message in stage.sent_up(messages.UserSpeech)] == [True, False, True]
 
 
@@ -254,7 +253,7 @@ def test_the_origin_can_take_a_reaction_back(stage: _Stage) -> None:
     stage.hear("paused")
     stage.session.receive(messages.TurnState(state="listening"), stage.now)
     stage.ticks(1)
-    assert stage.link.states[-1] is FaceState.LISTENING
+    assert stage.link.state() is FaceState.LISTENING
 
 
 def test_the_microphone_goes_up_only_while_somebody_speaks(stage: _Stage) -> None:
@@ -342,7 +341,7 @@ def test_typed_text_goes_up_and_the_face_thinks(stage: _Stage) -> None:
     stage.session.on_control(encode_control("send-text", {"content": " Who are you? "}), stage.now)
     stage.ticks(1)
     assert stage.sent_up(messages.UserText) == [messages.UserText(text="Who are you?")]
-    assert stage.link.states[-1] is FaceState.THINKING
+    assert stage.link.state() is FaceState.THINKING
 
 
 def test_typing_interrupts(stage: _Stage) -> None:
@@ -408,9 +407,9 @@ def test_the_origin_learns_what_was_heard(stage: _Stage) -> None:
 def test_waiting_has_an_end(stage: _Stage) -> None:
     stage.session.receive(messages.TurnState(state="thinking"), stage.now)
     stage.ticks(10)
-    assert stage.link.states[-1] is FaceState.THINKING
+    assert stage.link.state() is FaceState.THINKING
     stage.ticks(int(20 / TICK_S))
-    assert stage.link.states[-1] is FaceState.IDLE
+    assert stage.link.state() is FaceState.IDLE
 
 
 def test_captions_mood_and_faults_reach_the_viewer(stage: _Stage) -> None:
