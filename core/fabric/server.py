@@ -29,7 +29,7 @@ __all__ = ["LocalFabricServer"]
 _log = logging.getLogger(__name__)
 
 _HANDSHAKE_S_MAX: Final = 5.0
-_REQUEST_S_MAX: Final = 60.0
+_ANSWER_S_MAX: Final = 60.0
 _SOCKET_PATH_BYTES_MAX: Final = 107
 """sun_path on Linux holds 108 bytes with its final zero; macOS holds 104, and says so itself."""
 
@@ -245,7 +245,7 @@ class _Peer:
         self._connection.send(encode(answer))
 
     async def _request(self, frame: frames.Request) -> frames.Done:
-        payload = await self._bus.request(frame.subject, frame.payload, min(frame.timeout_s, _REQUEST_S_MAX))
+        payload = await self._bus.request(frame.subject, frame.payload, min(frame.timeout_s, _ANSWER_S_MAX))
         return frames.Done(frame.call, payload)
 
     async def _respond(self, frame: frames.Respond) -> frames.Done:

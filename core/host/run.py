@@ -46,6 +46,15 @@ def register(subparsers: Subparsers) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import asyncio
+
+    config = read(options)
+    specs, url = plan(config, options)
+    return asyncio.run(supervise(specs, config, url))
+
+
+def read(options: argparse.Namespace) -> RunConfig:
+    """Section [run]; also turns the command's own flags into overrides. Raises: ConfigError."""
     for name, value in (
         ("edge.host", options.host),
         ("edge.port", options.port),
@@ -53,14 +62,11 @@ def _run(options: argparse.Namespace) -> int:
     ):
         if value is not None:
             options.config_overrides.append(f"{name}={value}")
-    config = load_config(RunConfig, section="run", path=options.config, overrides=overrides_from(options))
-    specs, url = plan(config, options)
-    import asyncio
-
-    return asyncio.run(_supervise(specs, config, url))
+    return load_config(RunConfig, section="run", path=options.config, overrides=overrides_from(options))
 
 
-async def _supervise(specs: list[ChildSpec], config: RunConfig, url: str) -> int:
+async def supervise(specs: list[ChildSpec], config: RunConfig, url: str) -> int:
+    """Keep the processes alive until a signal; gives the exit code, 0 when somebody wanted the end."""
     import asyncio
     import signal
 
