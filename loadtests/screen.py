@@ -10,10 +10,6 @@ from collections import deque
 from typing import Final
 
 import numpy as np
-from core.wire.access_unit import AccessUnit, AccessUnitFlags, decode_access_unit
-from core.wire.feedback import Feedback
-from core.wire.frame_codec import FrameDecoder
-from core.wire.opus_padding import duration_samples, strip
 from numpy.typing import NDArray
 
 from core.avatar.frame import AnimationFrame
@@ -22,6 +18,10 @@ from core.errors import RemoteProtocolError
 from core.limits import TICK_SAMPLES
 from core.session.state import FaceState
 from core.stream.playout_position import unwrap_timestamp
+from core.wire.access_unit import AccessUnit, AccessUnitFlags, decode_access_unit
+from core.wire.feedback import Feedback
+from core.wire.frame_codec import FrameDecoder
+from core.wire.opus_padding import duration_samples
 from loadtests.audio import VoiceDecoder
 from loadtests.playout import Block, Playout
 from loadtests.recording import Arrival, Drawn, Heard, Recording
@@ -172,7 +172,7 @@ class Screen:
         self._recording.heard.append(Heard(block.at, block.media_time, samples, voice, source))
 
     def _decode_voice(self, block: Block) -> NDArray[np.float32]:
-        decoded = self._voice.decode(strip(block.payload)) if block.payload is not None else None
+        decoded = self._voice.decode(block.payload) if block.payload is not None else None
         if decoded is None or decoded.size != block.duration:
             return np.zeros(block.duration, dtype=np.float32)
         return decoded

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from core.avatar.rig import BLENDSHAPE_INDEX
 from core.limits import MEDIA_CLOCK_HZ
 from core.session.state import FaceState
+from loadtests.lip_sync import Curve, assemble, lip_sync, loudness
 from loadtests.recording import Heard, Recording, Spoken
-from loadtests.signals import envelope, lag, loud_from, resample_at
+from loadtests.signals import loud_from
 from loadtests.viewer import Viewer
 
 __all__ = ["AUDIBLE_DBFS", "Turn", "ask", "av_offset_ms", "measure", "settle"]
@@ -26,11 +27,8 @@ AUDIBLE_DBFS: Final = -45.0
 """Sound above this is heard; the character's voice is some 20 dB above it."""
 _QUIET_S: Final = 0.8
 """An answer is over when the face has stopped speaking and nothing was heard for this long."""
-_STEP_S: Final = 0.005
 _JAW: Final = BLENDSHAPE_INDEX["jawOpen"]
 _REACTED: Final = frozenset({FaceState.THINKING, FaceState.SPEAKING})
-_AV_CORRELATION_MIN: Final = 0.8
-"""Below this two curves are not the same movement, and a lag between them means nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +154,7 @@ def measure(recording: Recording, *, question_end: float, spoken: Spoken | None)
         false_reactions=_false_reactions(recording, spoken) if spoken is not None else 0,
         speech_s=spoken.speech_until - spoken.speech_from if spoken is not None else 0.0,
         faults=_faults(recording),
-        reply_audio=_on_clock(reply, lambda block: block.at, lambda block: block.samples)[1],
+        reply_audio=assemble([(block.at, block.samples) for block in reply])[1],
     )
 
 
@@ -221,56 +219,27 @@ def _false_reactions(recording: Recording, spoken: Spoken) -> int:
     return count
 
 
-def _on_clock(
-    blocks: list[Heard], at: Callable[[Heard], float], samples: Callable[[Heard], NDArray[np.float32]]
-) -> tuple[float, NDArray[np.float32]]:
-    """The blocks' sound on one clock. Returns: when it begins, and float32[n] at 48 kHz."""
-    if not blocks:
-        return 0.0, np.empty(0, dtype=np.float32)
-    start = at(blocks[0])
-    length = round((at(blocks[-1]) - start) * MEDIA_CLOCK_HZ) + samples(blocks[-1]).size
-    sound = np.zeros(length, dtype=np.float32)
-    for block in blocks:
-        offset = round((at(block) - start) * MEDIA_CLOCK_HZ)
-        piece = samples(block)[: max(0, length - offset)]
-        sound[offset : offset + piece.size] = piece
-    return start, sound
-
-
 def av_offset_ms(recording: Recording, reply: list[Heard]) -> float | None:
-    """Lag of the drawn jaw against what is heard, minus the same lag between sent jaw and sent voice.
-
-    Written as (drawn jaw behind sent jaw) - (heard voice behind sent voice), which is the same number, because each
-    pair holds the same movement twice and correlates near 1, where jaw and loudness only resemble each other.
+    """Lag of the drawn jaw against what is heard, minus the same lag at the source; None when it cannot be told.
 
     Args:
         reply: the blocks with the character's voice, in order.
-    Returns: None when the answer is too short, or a pair does not correlate.
     """
-    sent = [(a.media_time / MEDIA_CLOCK_HZ, float(a.frame.weights[_JAW])) for a in recording.arrivals if a.frame]
-    if len(reply) < 25 or len(sent) < 25 or len(recording.drawn) < 25:
+    sent = sorted((a.media_time, float(a.frame.weights[_JAW])) for a in recording.arrivals if a.frame is not None)
+    if not reply or not sent:
         return None
-    # One constant moves media time near monotonic time; it is in both pairs and falls out.
     shift = reply[0].at - reply[0].media_time / MEDIA_CLOCK_HZ
-    heard_at, heard = _on_clock(reply, lambda block: block.at, lambda block: block.samples)
-    sent_at, voice = _on_clock(
-        reply, lambda block: block.media_time / MEDIA_CLOCK_HZ + shift, lambda block: block.source
+    sent_sound = assemble([(block.media_time / MEDIA_CLOCK_HZ + shift, block.source) for block in reply])
+    heard_sound = assemble([(block.at, block.samples) for block in reply])
+    found = lip_sync(
+        sent_jaw=_curve([(time / MEDIA_CLOCK_HZ + shift, jaw) for time, jaw in sent]),
+        drawn_jaw=_curve([(drawn.at, drawn.jaw_open) for drawn in recording.drawn]),
+        sent_voice=loudness(*sent_sound),
+        heard_voice=loudness(*heard_sound),
     )
-    times = np.arange(min(heard_at, sent_at) - 0.3, max(reply[-1].at, heard_at) + 0.3, _STEP_S)
-    heard_curve, voice_curve = _loudness(heard_at, heard, times), _loudness(sent_at, voice, times)
-    drawn = np.array([(d.at, d.jaw_open) for d in recording.drawn])
-    sent_jaw = np.array(sent)
-    sent_jaw = sent_jaw[np.argsort(sent_jaw[:, 0], kind="stable")]
-    drawn_curve = resample_at(drawn[:, 0], drawn[:, 1], times, hold=True)
-    sent_curve = resample_at(sent_jaw[:, 0] + shift, sent_jaw[:, 1], times)
-    motion = lag(sent_curve, drawn_curve, step_s=_STEP_S)
-    sound = lag(voice_curve, heard_curve, step_s=_STEP_S)
-    if motion is None or sound is None or min(motion.correlation, sound.correlation) < _AV_CORRELATION_MIN:
-        return None
-    return (motion.seconds - sound.seconds) * 1e3
+    return None if found is None else found.offset_ms
 
 
-def _loudness(start: float, sound: NDArray[np.float32], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    curve = envelope(sound, MEDIA_CLOCK_HZ, hop_s=_STEP_S)
-    curve_times = start + np.arange(curve.size) * _STEP_S
-    return np.asarray(np.interp(times, curve_times, curve, left=0.0, right=0.0), dtype=np.float64)
+def _curve(points: list[tuple[float, float]]) -> Curve:
+    columns = np.array(points, dtype=np.float64).reshape(-1, 2)
+    return Curve(columns[:, 0], columns[:, 1])

@@ -29,18 +29,18 @@ from aiortc import (
 )
 from aiortc.rtcrtpsender import RTCEncodedFrame
 from aiortc.rtp import RtpPacket
-from core.wire.control import decode_control, encode_control
-from core.wire.feedback import embed_feedback, encode_feedback
 from numpy.typing import NDArray
 
 from core.errors import Dropped, RemoteProtocolError, VisavisError
 from core.limits import MEDIA_CLOCK_HZ
+from core.wire.control import decode_control, encode_control
+from core.wire.feedback import embed_feedback, encode_feedback
 from loadtests.microphone import Microphone
 from loadtests.recording import ControlEvent, Recording, Spoken
 from loadtests.screen import Screen
 from loadtests.signals import end_of_speech, start_of_speech
 
-__all__ = ["Ticket", "Viewer", "ViewerError", "fetch_ticket"]
+__all__ = ["Ticket", "Viewer", "ViewerError", "fetch_ticket", "find_origin"]
 
 _HTTP_TIMEOUT_S: Final = 10.0
 _CONNECT_TIMEOUT_S: Final = 10.0
@@ -91,7 +91,7 @@ async def fetch_ticket(
     body = {"character": character} if character else {}
     async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=False) as http:
         try:
-            response = await http.post(urljoin(origin, "/v1/sessions"), json=body, headers=headers)
+            response = await http.post(f"{origin.rstrip('/')}/v1/sessions", json=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ViewerError(
                 "origin-unreachable", f"The origin at {origin} cannot be reached ({_reason(error)}); is it running?"
@@ -115,6 +115,25 @@ async def fetch_ticket(
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ViewerError("origin-refused", f"{origin} answered, but not like an origin of Visavis.") from error
+
+
+async def find_origin(pop: str) -> str:
+    """Ask a POP which origin its page talks to.
+
+    Raises:
+        ViewerError: the POP cannot be reached, or does not say.
+    """
+    async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=False) as http:
+        try:
+            response = await http.get(f"{pop.rstrip('/')}/config.json")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ViewerError(
+                "pop-unreachable", f"The POP at {pop} cannot be reached ({_reason(error)}); is it running?"
+            ) from error
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        if response.status_code == httpx.codes.OK and (url := str(response.json()["origin_url"])):
+            return url
+    raise ViewerError("pop-refused", f"{pop} answered, but not like a POP of Visavis; give --origin.")
 
 
 def _reason(error: Exception) -> str:
@@ -255,7 +274,7 @@ class Viewer:
         receiver._handle_rtp_packet = self._on_rtp  # type: ignore[method-assign]
 
     async def _signal(self, offer: str) -> str:
-        url = urljoin(self.ticket.pop_url, f"/v1/sessions/{self.ticket.session_id}/webrtc")
+        url = f"{self.ticket.pop_url.rstrip('/')}/v1/sessions/{self.ticket.session_id}/webrtc"
         headers = {"Authorization": f"Bearer {self.ticket.token}", "Content-Type": "application/sdp"}
         async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=False) as http:
             try:

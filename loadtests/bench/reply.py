@@ -1,0 +1,214 @@
+"""How quickly the character reacts and answers, and whether its lips fit: many spoken questions, each measured at the
+viewer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ConfigError
+from loadtests.audio import read_audio
+from loadtests.bench.harness import Result, percentile
+from loadtests.questions import Question, render
+from loadtests.signals import word_errors
+from loadtests.stack import local_stack
+from loadtests.turn import Turn, ask, settle
+from loadtests.viewer import Viewer, ViewerError, find_origin
+
+__all__ = ["DESCRIPTION", "add_arguments", "run"]
+
+DESCRIPTION = "Spoken questions: first motion, first sound, what the edge adds, lip-sync offset, false reactions"
+
+_QUICK_QUESTIONS: Final = 6
+_QUESTIONS: Final = 30
+_PER_SESSION: Final = 5
+"""A new session after this many, so that setting one up is exercised too."""
+_ANSWER_S_MAX: Final = 10.0
+
+_PHRASES: Final[tuple[tuple[str, ...], ...]] = (
+    ("Hello, what is your name?",),
+    ("Tell me about Mars.",),
+    ("How far away is the moon?",),
+    ("What is the biggest planet?",),
+    ("Good evening. I would like to know", "how many planets there are."),
+    ("Tell me a joke.",),
+    ("When are you open?",),
+    ("Could you please", "tell me about the Milky Way?"),
+    ("How hot is the sun?",),
+    ("What is a black hole, and what happens in a black hole when something falls into it?",),
+    ("Why do stars twinkle?",),
+    ("How much is a ticket?",),
+    ("What are", "the rings of Saturn?"),
+    ("Thank you very much.",),
+    ("Which planets can I see tonight?",),
+)
+"""Short and long ones; a comma inside and a pause between two parts tempt a face to react too early."""
+_VOICES: Final = ("en-us", "en-us+f2", "en-us+m3", "en-gb+f4", "en-us+m7", "en-gb")
+_RATES_WPM: Final = (150, 170, 135, 185)
+_PAUSES_S: Final = (0.25, 0.35, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    question: Question
+    turn: Turn
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this benchmark."""
+    parser.add_argument("--pop", metavar="URL", help="measure this POP instead of starting an origin and a POP")
+    parser.add_argument("--origin", metavar="URL", help="its origin (default: what the POP says)")
+    parser.add_argument("--questions", type=int, metavar="N", help=f"how many ({_QUESTIONS}; {_QUICK_QUESTIONS} quick)")
+    parser.add_argument("--seed", type=int, default=1, help="of voices, rates, pauses and noise (1)")
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Ask everything and measure.
+
+    Raises:
+        ConfigError: nothing to measure: unreachable, or nothing was answered.
+    """
+    count = options.questions or (_QUICK_QUESTIONS if options.quick else _QUESTIONS)
+    questions = make_questions(count, options.seed)
+    with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
+        files = render(questions, Path(folder))
+        sounds = {question.name: read_audio(files[question.name], length_s_max=60.0) for question in questions}
+    with _target(options) as (pop, origin):
+        try:
+            asked = asyncio.run(_ask_all(questions, sounds, pop=pop, origin=origin))
+            histogram = _edge_histogram(pop)
+        except ViewerError as error:
+            raise ConfigError(str(error)) from error
+    return summarise(asked, histogram)
+
+
+def make_questions(count: int, seed: int) -> list[Question]:
+    """The same questions for the same seed: phrases in turn, voices, rates and pauses drawn."""
+    rng = np.random.default_rng(seed)
+    return [
+        Question(
+            name=f"q{index:03d}",
+            parts=_PHRASES[index % len(_PHRASES)],
+            voice=_VOICES[index % len(_VOICES)],
+            rate_wpm=int(rng.choice(_RATES_WPM)),
+            pitch=int(rng.integers(40, 60)),
+            pause_s=float(rng.choice(_PAUSES_S)),
+            noise_dbfs=float(rng.uniform(-75.0, -60.0)),
+            seed=seed * 1_000 + index,
+        )
+        for index in range(count)
+    ]
+
+
+@contextlib.contextmanager
+def _target(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    if options.pop is None and options.origin is None:
+        with local_stack() as stack:
+            yield stack.pop_url, stack.origin_url
+        return
+    pop = options.pop or "http://127.0.0.1:8080"
+    try:
+        yield pop, options.origin or asyncio.run(find_origin(pop))
+    except ViewerError as error:
+        raise ConfigError(str(error)) from error
+
+
+async def _ask_all(
+    questions: list[Question], sounds: dict[str, NDArray[np.float32]], *, pop: str, origin: str
+) -> list[_Asked]:
+    asked: list[_Asked] = []
+    for first in range(0, len(questions), _PER_SESSION):
+        async with Viewer.connect(origin=origin, pop=pop) as viewer:
+            if first == 0:
+                await settle(viewer)  # hear the first greeting out; later ones are interrupted by the question
+            for question in questions[first : first + _PER_SESSION]:
+                await settle(viewer, quiet_s=0.3)
+                turn = await ask(viewer, samples=sounds[question.name], timeout_s=_ANSWER_S_MAX)
+                asked.append(_Asked(question, turn))
+    return asked
+
+
+def _edge_histogram(pop: str) -> dict[str, float]:
+    """Upper bound in ms → access units that took at most that, of the POP since it started (Prometheus)."""
+    try:
+        text = httpx.get(f"{pop}/metrics", timeout=5.0, trust_env=False).text
+    except httpx.HTTPError:
+        return {}
+    buckets: dict[str, float] = {}
+    for line in text.splitlines():
+        if line.startswith("edge_stage_seconds_bucket") and 'stage="edge"' in line:
+            labels, _, value = line.rpartition(" ")
+            bound = labels.partition('le="')[2].partition('"')[0]
+            buckets["inf" if bound == "+Inf" else f"{float(bound) * 1e3:g}"] = float(value)
+    return buckets
+
+
+def summarise(asked: list[_Asked], histogram: dict[str, float]) -> Result:
+    """Figures of all questions. Raises: ConfigError: nothing was answered."""
+    turns = [item.turn for item in asked]
+    motion = [turn.first_motion_ms for turn in turns if turn.first_motion_ms is not None]
+    audio = [turn.first_audio_ms for turn in turns if turn.first_audio_ms is not None]
+    added = [turn.edge_added_ms_p99 for turn in turns if turn.edge_added_ms_p99 is not None]
+    offsets = [abs(turn.av_offset_ms) for turn in turns if turn.av_offset_ms is not None]
+    missing = [
+        name
+        for name, values in (("motion", motion), ("sound", audio), ("edge_added", added), ("offset", offsets))
+        if not values
+    ]
+    if missing:
+        raise ConfigError(f"none of {len(turns)} questions brought a measurement of {', '.join(missing)}")
+    errors = [word_errors(item.question.text, item.turn.transcript) for item in asked]
+    spoken_min = sum(turn.speech_s for turn in turns) / 60.0
+    figures = {
+        "first_motion_ms_p50": percentile(motion, 50),
+        "first_motion_ms_p95": percentile(motion, 95),
+        "first_audio_ms_p50": percentile(audio, 50),
+        "first_audio_ms_p95": percentile(audio, 95),
+        "edge_added_ms_p99": max(added),
+        "av_offset_ms_p50": percentile(offsets, 50),
+        "av_offset_ms_p95": percentile(offsets, 95),
+        "false_reactions_per_min": sum(turn.false_reactions for turn in turns) / spoken_min,
+        "word_error_rate": sum(e.errors for e in errors) / max(1, sum(e.words for e in errors)),
+        "questions": len(turns),
+        "unanswered": sum(not turn.answered for turn in turns),
+    }
+    details: dict[str, Any] = {
+        "edge_added_ms_p99": "largest of the answers' own p99, so no less than the p99 of all access units",
+        "edge_histogram_ms": histogram,
+        "user_speech_s": round(spoken_min * 60.0, 2),
+        "per_question": [_detail(item) for item in asked],
+    }
+    return Result(figures=figures, details=details)
+
+
+def _detail(item: _Asked) -> dict[str, Any]:
+    turn, question = item.turn, item.question
+    return {
+        "said": question.text,
+        "heard": turn.transcript,
+        "reply": turn.reply_text,
+        "voice": question.voice,
+        "rate_wpm": question.rate_wpm,
+        "pause_s": question.pause_s if len(question.parts) > 1 else 0.0,
+        "first_motion_ms": _rounded(turn.first_motion_ms),
+        "first_audio_ms": _rounded(turn.first_audio_ms),
+        "edge_added_ms_p99": _rounded(turn.edge_added_ms_p99),
+        "av_offset_ms": _rounded(turn.av_offset_ms),
+        "false_reactions": turn.false_reactions,
+        "stages": {name: round(value, 1) for name, value in turn.stages.items()},
+        "faults": list(turn.faults),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

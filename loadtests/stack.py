@@ -1,0 +1,134 @@
+"""A whole Visavis of one's own for tests and benchmarks: `visavis run` on free ports, stopped and freed at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from core.errors import ConfigError
+
+__all__ = ["Stack", "local_stack"]
+
+_URL: Final = re.compile(r"open (http://\S+)")
+_START_S_MAX: Final = 60.0
+_STOP_S_MAX: Final = 10.0
+_LOG_LINES: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A running origin and POP.
+
+    Attributes:
+        pop_url, origin_url: where they answer.
+        pid: of `visavis run`; origin and POP are its children.
+        log: everything they say.
+    """
+
+    pop_url: str
+    origin_url: str
+    pid: int
+    log: Path
+
+    def children(self) -> dict[int, str]:
+        """Pid → command line of every process below `visavis run`, children of children included."""
+        parents: dict[int, list[int]] = {}
+        lines: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                stat = (entry / "stat").read_text()
+                parent = int(stat.rpartition(")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(entry.name))
+                lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        found: dict[int, str] = {}
+        waiting = [self.pid]
+        while waiting:
+            for child in parents.get(waiting.pop(), []):
+                found[child] = lines.get(child, "")
+                waiting.append(child)
+        return found
+
+
+@contextlib.contextmanager
+def local_stack(*settings: str, log: Path | None = None) -> Iterator[Stack]:
+    """Start `visavis run` on free ports and stop it at the end.
+
+    Args:
+        settings: `section.key=value`, as for `--set`.
+        log: where its output goes; None: a temporary file.
+    Raises:
+        ConfigError: it did not start; with the last lines it said.
+    """
+    with tempfile.TemporaryDirectory(prefix="visavis-") as folder:
+        output = log if log is not None else Path(folder) / "log.txt"
+        with output.open("wb") as sink:
+            process = subprocess.Popen(  # noqa: S603 - our own module
+                _command(Path(folder), settings),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            pop_url = _wait_for_url(process, output)
+            yield Stack(pop_url=pop_url, origin_url=_origin_of(pop_url, output), pid=process.pid, log=output)
+        finally:
+            _stop(process)
+
+
+def _command(folder: Path, settings: Sequence[str]) -> list[str]:
+    command = [sys.executable, "-m", "core.host.cli", "run", "--port", "0", "--origin-port", "0"]
+    command += ["--directory", str(folder)]
+    for setting in settings:
+        command += ["--set", setting]
+    return command
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], output: Path) -> str:
+    deadline = time.monotonic() + _START_S_MAX
+    while time.monotonic() < deadline:
+        text = output.read_text(errors="replace")
+        if found := _URL.search(text):
+            return found[1].rstrip("/").replace("//localhost", "//127.0.0.1")
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise ConfigError(f"`visavis run` did not start; it said: {_tail(output)}")
+
+
+def _origin_of(pop_url: str, output: Path) -> str:
+    try:
+        response = httpx.get(f"{pop_url}/config.json", timeout=10.0, trust_env=False)
+        return str(response.raise_for_status().json()["origin_url"])
+    except (httpx.HTTPError, KeyError, ValueError) as error:
+        raise ConfigError(f"the POP at {pop_url} names no origin ({error}); it said: {_tail(output)}") from error
+
+
+def _tail(output: Path) -> str:
+    lines = output.read_text(errors="replace").strip().splitlines()
+    return " | ".join(lines[-_LOG_LINES:]) or "nothing"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_STOP_S_MAX)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
