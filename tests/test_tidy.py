@@ -98,11 +98,10 @@ def test_core_is_pure() -> None:
             continue
         for node in ast.walk(tree(name)):
             if isinstance(node, ast.Import):
-                offenders += [
-                    f"{name}:{node.lineno} imports {alias.name}" for alias in node.names if impure(alias.name)
-                ]
-            elif isinstance(node, ast.ImportFrom) and impure(node.module or ""):
-                offenders.append(f"{name}:{node.lineno} imports {node.module}")
+                modules = [alias.name for alias in node.names]
+            else:
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            offenders += [f"{name}:{node.lineno} imports {module}" for module in modules if impure(module)]
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("open", "print"):
                 offenders.append(f"{name}:{node.lineno} calls {node.func.id}")
     report(offenders)
@@ -259,8 +258,8 @@ def test_limits_have_one_home() -> None:
                 targets = [node.target]
             else:
                 continue
-            for target in targets:
-                again = isinstance(target, ast.Name) and target.id.lstrip("_") in names
+            for each in targets:
+                again = isinstance(each, ast.Name) and each.id.lstrip("_") in names
                 if again and isinstance(node.value, ast.Constant):
-                    offenders.append(f"{name}:{node.lineno} defines {ast.unparse(target)} again")
+                    offenders.append(f"{name}:{node.lineno} defines {ast.unparse(each)} again")
     report(offenders)

@@ -138,7 +138,9 @@ def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
     program = (
         "import asyncio\nfrom pathlib import Path\n"
         "from core.host.run import RunConfig, supervise\nfrom core.host.supervisor import ChildSpec\n"
-        f"spec = ChildSpec(name='child', module='tests.core.host.children', arguments=['{port}', 'plain'], port={port})\n"
+        f"port = {port}\n"
+        "module, arguments = 'tests.core.host.children', [str(port), 'plain']\n"
+        "spec = ChildSpec(name='child', module=module, arguments=arguments, port=port)\n"
         "raise SystemExit(asyncio.run(supervise([spec], RunConfig(), 'http://localhost:1/')))\n"
     )
     root = str(Path(__file__).parents[3])
