@@ -86,9 +86,7 @@ def create_app(
 
     return Starlette(
         routes=[
-            Route("/v1/sessions/{session_id}/webrtc", signalling.offer, methods=["POST"]),
-            Route("/v1/sessions/{session_id}/webrtc/{link_id}", signalling.trickle, methods=["PATCH"]),
-            Route("/v1/sessions/{session_id}/webrtc/{link_id}", signalling.end, methods=["DELETE"]),
+            Mount("/v1", routes=signalling.routes()),
             Route("/healthz", healthz),
             Route("/config.json", config_json),
             Route("/metrics", metrics_text),
@@ -147,6 +145,15 @@ class _Signalling:
         self._metrics = metrics
         self._clock = clock
         self._links: dict[tuple[str, str], WebRtcLink] = {}
+
+    def routes(self) -> list[Route]:
+        """Under /v1."""
+        link = "/sessions/{session_id}/webrtc/{link_id}"
+        return [
+            Route("/sessions/{session_id}/webrtc", self.offer, methods=["POST"]),
+            Route(link, self.trickle, methods=["PATCH"]),
+            Route(link, self.end, methods=["DELETE"]),
+        ]
 
     async def offer(self, request: Request) -> Response:
         """POST: offer in, answer out."""

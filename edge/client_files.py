@@ -65,6 +65,7 @@ class ClientFiles(StaticFiles):
 
     def __init__(self, directory: Path, policy: str) -> None:
         super().__init__(directory=directory, html=True, check_dir=False)
+        self.config_checked = True  # a folder that is missing has an answer of its own below
         self._root = directory
         self._page_headers = {
             "Content-Security-Policy": policy,

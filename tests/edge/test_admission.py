@@ -98,7 +98,7 @@ async def test_refusals(origin: Origin) -> None:
     assert await refused(admission, "x" * (TOKEN_SIZE_BYTES_MAX + 1)) == "bad-token"
     assert await refused(admission, origin.ticket(kid=None)) == "bad-token"
     assert await refused(admission, origin.ticket(algorithm="HS256", key="k" * 32)) == "bad-token"
-    assert await refused(admission, jwt.encode({"sid": "s1"}, None, algorithm="none")) == "bad-token"
+    assert await refused(admission, jwt.encode({"sid": "s1"}, "", algorithm="none")) == "bad-token"
     assert await refused(admission, origin.ticket(key=foreign)) == "bad-signature"
     assert await refused(admission, origin.ticket()[:-4] + "AAAA") == "bad-signature"
     assert await refused(admission, origin.ticket(), now_wall=NOW + 60) == "token-expired"
@@ -142,7 +142,7 @@ async def test_a_broken_key_set(origin: Origin, document: bytes) -> None:
 
 
 def test_keys_of_a_wrong_size_are_no_key_set() -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="32"):
         parse_key_set(b'{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"AAAA"}]}')
 
 
