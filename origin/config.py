@@ -1,0 +1,83 @@
+"""What the origin can be told: section [origin] of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from core.host.config import setting
+
+__all__ = ["LlmConfig", "OriginConfig", "SttConfig", "TtsConfig", "TurnConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmConfig:
+    """Who thinks."""
+
+    service: str = setting("scripted", help='"scripted" (the character\'s own lines) or "openai" (any compatible API)')
+    base_url: str = setting("https://api.openai.com/v1", help="address of the OpenAI-compatible API")
+    model: str = setting("gpt-4.1-mini", help="model to ask for")
+    api_key: str = setting("", help="key of the API", secret=True)
+    first_token_s: float = setting(6.0, help="after this the character apologises", minimum=0.1, maximum=60)
+    stall_s: float = setting(4.0, help="longest pause within an answer", minimum=0.1, maximum=60)
+    history_messages: int = setting(40, help="messages of the conversation that the model sees", minimum=2, maximum=400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SttConfig:
+    """Who listens."""
+
+    service: str = setting("pocketsphinx", help='"pocketsphinx" (embedded) or "openai" (any compatible API)')
+    workers: int = setting(1, help="recogniser processes; each hears one viewer at a time", minimum=1, maximum=64)
+    base_url: str = setting("https://api.openai.com/v1", help="address of the OpenAI-compatible API")
+    model: str = setting("gpt-4o-mini-transcribe", help="model to ask for")
+    api_key: str = setting("", help="key of the API", secret=True)
+    timeout_s: float = setting(5.0, help="a transcript that takes longer has failed", minimum=0.5, maximum=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TtsConfig:
+    """Who speaks."""
+
+    service: str = setting("espeak", help='"espeak" (embedded) or "openai" (any compatible API)')
+    base_url: str = setting("https://api.openai.com/v1", help="address of the OpenAI-compatible API")
+    model: str = setting("gpt-4o-mini-tts", help="model to ask for")
+    voice: str = setting("coral", help="voice to ask the API for")
+    api_key: str = setting("", help="key of the API", secret=True)
+    timeout_s: float = setting(5.0, help="a clause that takes longer has failed", minimum=0.5, maximum=60)
+    bitrate_bps: int = setting(28_000, help="of the Opus voice", minimum=12_000, maximum=64_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnConfig:
+    """When a user has finished. Silence is counted from the voice detector's opinion that speech has ended."""
+
+    detector_stop_s: float = setting(0.15, help="silence until the detector says stop", minimum=0.05, maximum=2)
+    complete_s: float = setting(0.0, help="further silence when the words are a whole question", minimum=0, maximum=5)
+    unknown_s: float = setting(0.3, help="further silence when that cannot be told", minimum=0, maximum=5)
+    incomplete_s: float = setting(0.9, help="further silence when more must come", minimum=0, maximum=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginConfig:
+    """Section [origin]."""
+
+    host: str = setting("127.0.0.1", help="address of the HTTP API", flag="--host")
+    port: int = setting(8081, help="TCP port of the HTTP API; 0: any free one", minimum=0, maximum=65535, flag="--port")
+    fabric: Path = setting(Path("run/fabric.sock"), help="Unix socket of bus and store", flag="--fabric")
+    issuer: str = setting("visavis", help="who tickets say they are from; POPs must expect the same")
+    characters: Path | None = setting(None, help="folder of character files (default: the ones that come along)")
+    character: str = setting("mira", help="the character of who asks for none")
+    greet: bool = setting(False, help="whether the character speaks first")
+    allow_local: bool = setting(True, help="requests from this machine without an Origin header need no key")
+    allowed_origins: tuple[str, ...] = setting((), help="browser origins besides those of the POPs' pages")
+    api_keys: tuple[str, ...] = setting((), help="keys of other clients (Authorization: Bearer)", secret=True)
+    sessions_max: int = setting(200, help="sessions at once", minimum=1, maximum=100_000)
+    open_s_max: float = setting(90.0, help="a ticket nobody used frees its session after this", minimum=1, maximum=600)
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", help="what is logged")
+    log_format: Literal["logfmt", "json"] = setting("logfmt", help="how it is logged")
+    llm: LlmConfig = setting(LlmConfig)
+    stt: SttConfig = setting(SttConfig)
+    tts: TtsConfig = setting(TtsConfig)
+    turn: TurnConfig = setting(TurnConfig)

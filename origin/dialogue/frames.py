@@ -1,0 +1,71 @@
+"""The frames that our own processors add to Pipecat's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipecat.frames.frames import DataFrame, SystemFrame
+
+from core.speech.messages import PhonemeSpan, WordSpan
+from origin.dialogue.character import Feeling
+
+__all__ = [
+    "BargeInFrame",
+    "ClauseTimesFrame",
+    "FaultFrame",
+    "MoodFrame",
+    "TypedTextFrame",
+    "ViewerOpenedFrame",
+]
+
+
+@dataclass
+class ClauseTimesFrame(DataFrame):
+    """A clause whose sound follows: its text, and its words and phonemes on its own 48 kHz clock.
+
+    Comes before the clause's first TTSAudioRawFrame, from services that know the times in advance.
+    """
+
+    text: str = ""
+    words: tuple[WordSpan, ...] = ()
+    phonemes: tuple[PhonemeSpan, ...] = ()
+
+
+@dataclass
+class MoodFrame(DataFrame):
+    """How the character feels from the next clause on."""
+
+    feeling: Feeling = field(default_factory=lambda: Feeling(label="neutral", valence=0.0, arousal=0.0))
+
+
+@dataclass
+class FaultFrame(SystemFrame):
+    """Something failed in a way the viewer should know of.
+
+    Attributes:
+        code: "stt-failed", "tts-failed", "llm-failed", "llm-slow" …
+        message: for people; holds neither secrets nor what was said.
+    """
+
+    code: str = ""
+    message: str = ""
+
+
+@dataclass
+class BargeInFrame(SystemFrame):
+    """The viewer has interrupted; `heard_until` in ticks of the utterance (0: nothing was playing)."""
+
+    utterance_id: int = 0
+    heard_until: int = 0
+
+
+@dataclass
+class TypedTextFrame(SystemFrame):
+    """The viewer has typed something."""
+
+    text: str = ""
+
+
+@dataclass
+class ViewerOpenedFrame(SystemFrame):
+    """The viewer is there: the character may greet."""

@@ -1,0 +1,70 @@
+"""What the viewer has really heard of an utterance: from playout positions to words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from core.speech.messages import WordSpan
+
+__all__ = ["SpokenUtterance"]
+
+
+@dataclass(slots=True)
+class SpokenUtterance:
+    """One utterance as it was sent.
+
+    Attributes:
+        id: utterance id.
+        turn_id: the turn it answers.
+        clauses: text of each clause with the tick at which it ends and its words on the utterance's clock.
+        heard_until: ticks that were audible, as far as is known.
+        complete: whether all of it was sent.
+        cut: whether it was interrupted.
+    """
+
+    id: int
+    turn_id: int
+    clauses: list[tuple[str, int, tuple[WordSpan, ...]]] = field(default_factory=list)
+    heard_until: int = 0
+    complete: bool = False
+    cut: bool = False
+
+    def add(self, text: str, start: int, end: int, words: tuple[WordSpan, ...]) -> None:
+        """A clause that will sound from `start` to `end`. Without word times they are spread by length."""
+        self.clauses.append((text, end, words or _spread(text, start, end)))
+
+    def note(self, heard_until: int) -> None:
+        """The viewer has heard this much; positions only grow."""
+        self.heard_until = max(self.heard_until, heard_until)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return " ".join(text for text, _, _ in self.clauses)
+
+    def heard_text(self) -> str:
+        """The words that were audible. A word counts when at least half of it was."""
+        parts: list[str] = []
+        for text, end, words in self.clauses:
+            if self.heard_until >= end:
+                parts.append(text)
+                continue
+            heard = [word.text for word in words if (word.start + word.end) // 2 <= self.heard_until]
+            if words and len(heard) == len(words):
+                parts.append(text)
+                continue
+            parts.extend(heard)
+            break
+        return " ".join(parts)
+
+
+def _spread(text: str, start: int, end: int) -> tuple[WordSpan, ...]:
+    words = text.split()
+    total = sum(len(word) + 1 for word in words)
+    spans: list[WordSpan] = []
+    position = 0
+    for word in words:
+        begin = start + (end - start) * position // total
+        position += len(word) + 1
+        spans.append(WordSpan(word, begin, start + (end - start) * position // total))
+    return tuple(spans)

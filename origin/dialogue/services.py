@@ -1,0 +1,147 @@
+"""Which Pipecat service listens, thinks and speaks: a name in the configuration, a factory here.
+
+Another vendor is one factory more: `STT["deepgram"] = …`. A factory gets what all sessions share and the session's
+character, and gives a service of its own to every session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pipecat.processors.frame_processor import FrameProcessor
+
+from core.errors import ConfigError
+from core.host.entropy import Entropy
+from core.limits import MEDIA_CLOCK_HZ
+from origin.config import OriginConfig
+from origin.dialogue.character import Character
+from origin.dialogue.matcher import Matcher
+from origin.dialogue.stt import EarPool
+from origin.dialogue.tts import VoiceWorker
+
+__all__ = ["LLM", "STT", "TTS", "Shared", "check_services"]
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all sessions of one origin share.
+
+    Attributes:
+        ears, voice: the embedded workers, None when others are configured.
+        matchers: one per character.
+    """
+
+    config: OriginConfig
+    characters: dict[str, Character]
+    entropy: Entropy
+    ears: EarPool | None = None
+    voice: VoiceWorker | None = None
+    matchers: dict[str, Matcher] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.matchers = {name: Matcher(character) for name, character in self.characters.items()}
+
+    async def start(self) -> None:
+        """Start the workers that the configuration asks for, and load what sessions need. Idempotent."""
+        from origin.dialogue.detector import load_detector
+
+        load_detector()
+        if self.config.tts.service == "espeak" and self.voice is None:
+            self.voice = VoiceWorker(self.config.tts.timeout_s)
+            self.voice.process.start()
+        if self.config.stt.service == "pocketsphinx" and self.ears is None:
+            self.ears = EarPool(self.config.stt.workers, tuple(self.characters.values()))
+            await self.ears.start()
+        if self.voice is not None:
+            await self.voice.process.wait_up(30.0)
+
+    async def aclose(self) -> None:
+        """End the workers."""
+        if self.ears is not None:
+            await self.ears.aclose()
+        if self.voice is not None:
+            await self.voice.aclose()
+
+
+Factory = Callable[[Shared, Character], FrameProcessor]
+
+
+def _pocketsphinx(shared: Shared, character: Character) -> FrameProcessor:
+    from origin.dialogue.stt import PocketSphinxSTTService
+
+    assert shared.ears is not None
+    return PocketSphinxSTTService(shared.ears, character.id)
+
+
+def _openai_stt(shared: Shared, character: Character) -> FrameProcessor:
+    from origin.dialogue.openai_speech import WholeUtteranceSTTService
+
+    config = shared.config.stt
+    return WholeUtteranceSTTService(
+        base_url=config.base_url, model=config.model, api_key=config.api_key, timeout_s=config.timeout_s
+    )
+
+
+def _scripted(shared: Shared, character: Character) -> FrameProcessor:
+    from origin.dialogue.llm import ScriptedLLMService
+
+    return ScriptedLLMService(character, shared.matchers[character.id], shared.entropy.seed())
+
+
+def _openai_llm(shared: Shared, character: Character) -> FrameProcessor:
+    from origin.dialogue.llm import GuardedOpenAILLMService
+
+    config = shared.config.llm
+    return GuardedOpenAILLMService(
+        character,
+        base_url=config.base_url,
+        model=config.model,
+        api_key=config.api_key,
+        first_token_s=config.first_token_s,
+        stall_s=config.stall_s,
+    )
+
+
+def _espeak(shared: Shared, character: Character) -> FrameProcessor:
+    from origin.dialogue.tts import EspeakTTSService
+
+    assert shared.voice is not None
+    return EspeakTTSService(shared.voice, character.voice)
+
+
+def _openai_tts(shared: Shared, character: Character) -> FrameProcessor:
+    from origin.dialogue.openai_speech import ClauseTTSService
+
+    config = shared.config.tts
+    return ClauseTTSService(
+        base_url=config.base_url,
+        model=config.model,
+        voice=config.voice,
+        api_key=config.api_key,
+        sample_rate=MEDIA_CLOCK_HZ,
+        timeout_s=config.timeout_s,
+    )
+
+
+STT: Final[dict[str, Factory]] = {"pocketsphinx": _pocketsphinx, "openai": _openai_stt}
+LLM: Final[dict[str, Factory]] = {"scripted": _scripted, "openai": _openai_llm}
+TTS: Final[dict[str, Factory]] = {"espeak": _espeak, "openai": _openai_tts}
+
+
+def check_services(config: OriginConfig) -> None:
+    """Raises: ConfigError: a service nobody knows, or a missing optional package."""
+    groups: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("stt", config.stt.service, STT),
+        ("llm", config.llm.service, LLM),
+        ("tts", config.tts.service, TTS),
+    )
+    for group, name, known in groups:
+        if name not in known:
+            raise ConfigError(f"origin.{group}.service is {name!r}; known are {', '.join(sorted(known))}")
+    if config.tts.service == "espeak":
+        from importlib.util import find_spec
+
+        if find_spec("espeakng_loader") is None:
+            raise ConfigError("origin.tts.service is 'espeak', which needs the extra: pip install 'visavis[espeak]'")

@@ -1,0 +1,107 @@
+"""What the processors of one session share: where messages go, the conversation so far, and the stages of a turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pipecat.processors.aggregators.llm_context import LLMContext
+
+from core.speech.messages import DownMessage, StageTimes, TurnState
+from origin.dialogue.character import Character
+from origin.dialogue.heard import SpokenUtterance
+
+__all__ = ["DialogueState", "TurnMarks"]
+
+_UTTERANCES_KEPT: Final = 4
+
+
+@dataclass(slots=True)
+class TurnMarks:
+    """Moments of one turn, monotonic seconds; 0 while unknown."""
+
+    speech_ended: float = 0.0
+    detected: float = 0.0
+    transcribed: float = 0.0
+    ended: float = 0.0
+    first_clause: float = 0.0
+    first_packet: float = 0.0
+
+
+@dataclass(slots=True)
+class DialogueState:
+    """One session's conversation.
+
+    Attributes:
+        send: publishes to the POP; never blocks.
+        context: what a language model sees.
+        history_messages: so many of them at most.
+        turn_id: the current turn; 0 before the first.
+        marks: of the current turn.
+        utterances: the newest ones by id, for positions that come in later.
+        speaking: whether an utterance is being sent now.
+        on_first_packet: told the marks of every answered turn, for metrics.
+    """
+
+    send: Callable[[DownMessage], None]
+    character: Character
+    context: LLMContext
+    history_messages: int
+    on_first_packet: Callable[[TurnMarks], None]
+    now: Callable[[], float] = time.monotonic
+    turn_id: int = 0
+    utterance_id: int = 0
+    marks: TurnMarks = field(default_factory=TurnMarks)
+    utterances: dict[int, SpokenUtterance] = field(default_factory=dict)
+    speaking: bool = False
+    closed: bool = False
+
+    def begin_turn(self) -> int:
+        """A new turn of the user. Returns: its id."""
+        self.turn_id += 1
+        self.marks = TurnMarks()
+        return self.turn_id
+
+    def turn(self, state: Any) -> None:
+        """Publish what the origin believes is going on."""
+        self.send(TurnState(state=state, turn_id=self.turn_id))
+
+    def begin_utterance(self) -> SpokenUtterance:
+        """A new utterance of the character."""
+        self.utterance_id += 1
+        utterance = SpokenUtterance(self.utterance_id, self.turn_id)
+        self.utterances[utterance.id] = utterance
+        while len(self.utterances) > _UTTERANCES_KEPT:
+            del self.utterances[next(iter(self.utterances))]
+        return utterance
+
+    def remember(self, role: str, text: str) -> dict[str, Any]:
+        """Add to the conversation; the oldest messages fall out."""
+        message: dict[str, Any] = {"role": role, "content": text}
+        messages: list[Any] = [*self.context.messages, message]
+        self.context.set_messages(messages[-self.history_messages :])
+        return message
+
+    def forget(self, message: dict[str, Any]) -> None:
+        """Take a message back."""
+        self.context.set_messages([other for other in self.context.messages if other is not message])
+
+    def first_packet(self) -> None:
+        """The first packet of this turn's answer leaves: publish the stages."""
+        marks = self.marks
+        if marks.first_packet or not self.turn_id:
+            return
+        marks.first_packet = self.now()
+        stages: dict[str, float] = {}
+        if marks.speech_ended:
+            # The floor under the pause after the words are known belongs to noticing that the turn has ended.
+            waited = marks.ended - max(marks.transcribed, marks.detected)
+            stages["detect"] = 1e3 * (marks.detected - marks.speech_ended + max(0.0, waited))
+            stages["transcribe"] = 1e3 * max(0.0, marks.transcribed - marks.detected)
+        first_clause = marks.first_clause or marks.first_packet
+        stages["think"] = 1e3 * (first_clause - marks.ended)
+        stages["speak"] = 1e3 * (marks.first_packet - first_clause)
+        self.send(StageTimes(turn_id=self.turn_id, stages={name: round(ms, 2) for name, ms in stages.items()}))
+        self.on_first_packet(marks)

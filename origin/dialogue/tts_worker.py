@@ -1,0 +1,125 @@
+"""The voice's worker process: `python -m origin.dialogue.tts_worker`. Speaks msgpack on its standard streams.
+
+It ends when the origin does (end of input). The only process that loads espeak-ng (GPL-3.0).
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from core.limits import MEDIA_CLOCK_HZ
+from origin.dialogue.espeak import Espeak, EspeakError, Spoken, VoiceSettings
+from origin.dialogue.framing import WorkerPipe
+from origin.dialogue.worker_messages import Cancel, Clause, Failed, Ready, Say, tts_command_decoder
+
+__all__ = ["main", "shape_loudness"]
+
+_NICENESS: Final = 5
+_TARGET_RMS: Final = 0.11
+"""About -19 dBFS over the voiced parts: what browsers' automatic gain makes of microphones."""
+_GAIN_MAX: Final = 3.0
+_KNEE: Final = 0.75
+"""Samples beyond this are bent, not cut."""
+_CANCELLED_KEPT: Final = 256
+
+
+def shape_loudness(pcm: npt.NDArray[np.float32], gain: float | None) -> tuple[npt.NDArray[np.float32], float]:
+    """Bring a clause to the common loudness, softly.
+
+    Args:
+        pcm: float32, shape (samples,).
+        gain: the previous clause's; a new one is only half as far away, so that clauses do not jump.
+
+    Returns: the clause, every sample within [-1, 1], and its gain.
+    """
+    voiced = pcm[np.abs(pcm) > 0.02]
+    if not len(voiced):
+        return pcm, 1.0 if gain is None else gain
+    wanted = min(_GAIN_MAX, _TARGET_RMS / float(np.sqrt(np.mean(voiced**2))))
+    gain = wanted if gain is None else (gain + wanted) / 2
+    loud = pcm * np.float32(gain)
+    over = np.abs(loud) > _KNEE
+    bent = _KNEE + (1.0 - _KNEE) * np.tanh((np.abs(loud[over]) - _KNEE) / (1.0 - _KNEE))
+    loud[over] = np.sign(loud[over]) * bent
+    return loud, gain
+
+
+class _Voice:
+    """Speaks what was asked, in order; a cancelled clause is dropped wherever it is."""
+
+    def __init__(self, pipe: WorkerPipe) -> None:
+        self._pipe = pipe
+        self._espeak = Espeak()
+        self._gains: dict[VoiceSettings, float] = {}
+        self._clauses: queue.SimpleQueue[Say | None] = queue.SimpleQueue()
+        self._cancelled: dict[int, None] = {}
+
+    def listen(self) -> None:
+        """Read commands until the origin has gone; runs beside the synthesis so that a cancellation is seen at once."""
+        while (body := self._pipe.receive()) is not None:
+            command = tts_command_decoder.decode(body)
+            if isinstance(command, Cancel):
+                self._cancelled[command.id] = None
+                while len(self._cancelled) > _CANCELLED_KEPT:
+                    del self._cancelled[next(iter(self._cancelled))]
+            else:
+                self._clauses.put(command)
+        self._clauses.put(None)
+
+    def run(self) -> None:
+        """Speak until the origin has gone."""
+        self._pipe.send(Ready())
+        while (say := self._clauses.get()) is not None:
+            if say.id in self._cancelled:
+                continue
+            try:
+                clause = self._speak(say)
+            except EspeakError as error:
+                self._pipe.send(Failed(id=say.id, reason=str(error)))
+            else:
+                if clause is not None:
+                    self._pipe.send(clause)
+
+    def _speak(self, say: Say) -> Clause | None:
+        voice = VoiceSettings(name=say.voice, rate_wpm=say.rate_wpm, pitch=say.pitch, range=say.range)
+        self._espeak.set_voice(voice)
+        spoken = self._espeak.speak(say.text, lambda: say.id in self._cancelled)
+        if spoken is None:
+            return None
+        pcm, self._gains[voice] = shape_loudness(spoken.pcm, self._gains.get(voice))
+        wide = soxr.resample(pcm, self._espeak.sample_rate_hz, MEDIA_CLOCK_HZ, quality="HQ")
+        samples = (np.clip(wide, -1.0, 1.0) * 32767.0).astype("<i2")
+        return _on_media_clock(say, spoken, samples, MEDIA_CLOCK_HZ / self._espeak.sample_rate_hz)
+
+
+def _on_media_clock(say: Say, spoken: Spoken, samples: npt.NDArray[np.int16], scale: float) -> Clause:
+    def tick(sample: int) -> int:
+        return min(len(samples), round(sample * scale))
+
+    words = ((say.text[at : at + length], tick(start), tick(end)) for at, length, start, end in spoken.words)
+    return Clause(
+        id=say.id,
+        pcm=samples.tobytes(),
+        phonemes=tuple((name, tick(start), tick(end), stress) for name, start, end, stress in spoken.phonemes),
+        words=tuple(word for word in words if word[0]),
+    )
+
+
+def main() -> None:
+    """Serve one origin."""
+    os.nice(_NICENESS)
+    pipe = WorkerPipe()
+    voice = _Voice(pipe)
+    threading.Thread(target=voice.listen, name="commands", daemon=True).start()
+    voice.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Whose turn it is: when the user has finished, and what the character does then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from pipecat.frames.frames import (
+    AggregatedTextFrame,
+    Frame,
+    InterimTranscriptionFrame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    TranscriptionFrame,
+    UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.turns.types import ProcessFrameResult
+from pipecat.turns.user_stop import BaseUserTurnStopStrategy
+from pipecat.utils.text.base_text_aggregator import TextType
+
+from core.speech.messages import Transcript
+from origin.config import TurnConfig
+from origin.dialogue.clauses import split_clauses
+from origin.dialogue.frames import BargeInFrame, FaultFrame, MoodFrame, TypedTextFrame, ViewerOpenedFrame
+from origin.dialogue.matcher import Completeness
+from origin.dialogue.microphone import Levels
+from origin.dialogue.state import DialogueState
+
+__all__ = ["CompletenessStopStrategy", "Conversation"]
+
+_log = logging.getLogger(__name__)
+
+_SPEECH_S_MIN: Final = 0.5
+"""Shorter sounds without words are coughs and clicks: nobody apologises for not understanding them."""
+
+
+class CompletenessStopStrategy(BaseUserTurnStopStrategy):
+    """Ends the user's turn after a silence whose length depends on what was said.
+
+    The transcript is there a few milliseconds after the detector says stop; a whole question ends the turn at once, a
+    dangling word leaves time to find the next one.
+
+    Args:
+        config: how long to wait for each.
+        completeness: judges the words of the turn so far.
+    """
+
+    def __init__(self, config: TurnConfig, completeness: Callable[[str], Completeness]) -> None:
+        super().__init__()
+        self._waits = {
+            "complete": config.complete_s,
+            "unknown": config.unknown_s,
+            "incomplete": config.incomplete_s,
+        }
+        self._completeness = completeness
+        self._texts: list[str] = []
+        self._stopped_at: float | None = None
+        self._transcribed = False
+        self._timer: asyncio.Task[None] | None = None
+
+    async def process_frame(self, frame: Frame) -> ProcessFrameResult:
+        """See BaseUserTurnStopStrategy."""
+        if isinstance(frame, VADUserStartedSpeakingFrame):
+            self._stopped_at, self._transcribed = None, False
+            await self._stop_timer()
+        elif isinstance(frame, VADUserStoppedSpeakingFrame):
+            self._stopped_at = asyncio.get_running_loop().time()
+            await self._maybe_end()
+        elif isinstance(frame, TranscriptionFrame):
+            self._texts.append(frame.text)
+            self._transcribed = self._transcribed or frame.finalized
+            await self._maybe_end()
+        return ProcessFrameResult.CONTINUE
+
+    async def handle_user_turn_started(self) -> None:
+        """See BaseUserTurnStopStrategy."""
+        self._texts.clear()
+
+    async def handle_user_turn_stopped(self) -> None:
+        """See BaseUserTurnStopStrategy."""
+        self._texts.clear()
+        self._stopped_at, self._transcribed = None, False
+        await self._stop_timer()
+
+    async def cleanup(self) -> None:
+        """See BaseUserTurnStopStrategy."""
+        await self._stop_timer()
+        await super().cleanup()
+
+    async def _maybe_end(self) -> None:
+        if self._stopped_at is None or not self._transcribed:
+            return
+        wait_s = self._waits[self._completeness(" ".join(self._texts))]
+        left_s = self._stopped_at + wait_s - asyncio.get_running_loop().time()
+        await self._stop_timer()
+        if left_s <= 0:
+            await self.trigger_user_turn_stopped()
+        else:
+            self._timer = self.create_task(self._end_later(left_s), name="turn end")
+
+    async def _end_later(self, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        self._timer = None
+        await self.trigger_user_turn_stopped()
+
+    async def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            await self.cancel_task(timer)
+
+
+class Conversation(FrameProcessor):
+    """Turns what the user says, types and cuts off into questions for the language model.
+
+    Args:
+        state: shared with the voice.
+        levels: of the microphone, to know when speech really ended.
+        greet: whether the character speaks first.
+    """
+
+    def __init__(self, state: DialogueState, levels: Levels, greet: bool) -> None:
+        super().__init__()
+        self._state = state
+        self._levels = levels
+        self._greet = greet
+        self._texts: list[str] = []
+        self._speech_began = 0.0
+        self._speech_s = 0.0
+        self._deaf = False
+        self._listening = False
+        self._question: dict[str, Any] | None = None
+        self._not_heard = 0
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """See FrameProcessor."""
+        await super().process_frame(frame, direction)
+        if direction is FrameDirection.UPSTREAM:
+            await self.push_frame(frame, direction)
+            return
+        match frame:
+            case UserStartedSpeakingFrame():
+                await self._user_started()
+            case VADUserStartedSpeakingFrame():
+                self._speech_began = asyncio.get_running_loop().time()
+            case VADUserStoppedSpeakingFrame():
+                self._state.marks.detected = self._state.now()
+                self._speech_s += asyncio.get_running_loop().time() - self._speech_began
+            case InterimTranscriptionFrame():
+                self._transcript(frame.text)
+                return
+            case TranscriptionFrame():
+                self._state.marks.transcribed = self._state.now()
+                if frame.text:
+                    self._texts.append(frame.text)
+                return
+            case UserStoppedSpeakingFrame():
+                await self.push_frame(frame, direction)
+                await self._user_finished()
+                return
+            case TypedTextFrame():
+                await self._typed(frame.text)
+                return
+            case BargeInFrame():
+                await self._interrupted(frame)
+                return
+            case ViewerOpenedFrame():
+                await self._opened()
+                return
+            case FaultFrame():
+                self._deaf = self._deaf or frame.code == "stt-failed"
+            case _:
+                pass
+        await self.push_frame(frame, direction)
+
+    # --- the user ----------------------------------------------------------------------------------------------
+
+    async def _user_started(self) -> None:
+        carried = self._withdraw_question()
+        self._listening = True
+        self._texts = [carried] if carried else []
+        self._speech_s = 0.0
+        self._deaf = False
+        if carried:
+            await self.broadcast_interruption()
+        self._state.begin_turn()
+        if not self._state.speaking:
+            self._state.turn("listening")
+
+    def _withdraw_question(self) -> str:
+        """The user goes on before anything was audible of the answer: both parts are one question."""
+        question, self._question = self._question, None
+        if question is None or self._state.marks.first_packet:
+            return ""
+        self._state.forget(question)
+        return str(question["content"])
+
+    async def _user_finished(self) -> None:
+        self._listening = False
+        text = " ".join(self._texts)
+        self._texts = []
+        marks = self._state.marks
+        marks.ended = self._state.now()
+        marks.speech_ended = self._levels.speech_end(self._speech_began - 0.5)
+        if text:
+            await self._ask(text)
+        elif self._state.speaking:
+            pass  # a sound over the character's own voice; it talks on
+        elif self._deaf:
+            await self._say(self._state.character.apologies["stt-failed"], "sorry")
+        elif self._speech_s >= _SPEECH_S_MIN:
+            lines = self._state.character.not_heard
+            self._not_heard += 1
+            await self._say(lines[(self._not_heard - 1) % len(lines)], "sorry")
+        else:
+            self._state.turn("idle")
+        self._deaf = False
+
+    async def _typed(self, text: str) -> None:
+        self._question = None
+        self._listening = False
+        self._texts = []
+        await self.broadcast_interruption()
+        self._state.begin_turn()
+        self._state.marks.ended = self._state.now()
+        await self._ask(text, spoken=False)
+
+    async def _ask(self, text: str, spoken: bool = True) -> None:
+        if self._state.speaking:
+            await self.broadcast_interruption()
+        if spoken:
+            self._transcript(text, final=True)
+        self._state.turn("thinking")
+        self._question = self._state.remember("user", text)
+        await self.push_frame(LLMContextFrame(self._state.context))
+
+    def _transcript(self, text: str, final: bool = False) -> None:
+        parts = [text] if final else [*self._texts, text]
+        self._state.send(Transcript(text=" ".join(parts), final=final, turn_id=self._state.turn_id))
+
+    async def _interrupted(self, frame: BargeInFrame) -> None:
+        utterance = self._state.utterances.get(frame.utterance_id)
+        if utterance is not None:
+            utterance.note(frame.heard_until)
+        self._question = None
+        await self.broadcast_interruption()
+        self._state.turn("listening" if self._listening else "idle")
+
+    # --- the character's own lines -----------------------------------------------------------------------------
+
+    async def _opened(self) -> None:
+        greeting = self._state.character.greeting
+        if self._greet and greeting:
+            await self._say(greeting[0], "happy")
+
+    async def _say(self, line: str, mood: str) -> None:
+        """Speak a line that no language model thought of."""
+        await self.push_frame(LLMFullResponseStartFrame())
+        await self.push_frame(MoodFrame(feeling=self._state.character.feeling(mood)))
+        for clause in split_clauses(line):
+            await self.push_frame(AggregatedTextFrame(clause, TextType.SENTENCE))
+        await self.push_frame(LLMFullResponseEndFrame())
