@@ -97,11 +97,9 @@ def test_core_is_pure() -> None:
         if name.startswith(IMPURE_FOLDERS):
             continue
         for node in ast.walk(tree(name)):
-            if isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            else:
-                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            offenders += [f"{name}:{node.lineno} imports {module}" for module in modules if impure(module)]
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                offenders += [f"{name}:{node.lineno} imports {module}" for module in modules if impure(module)]
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("open", "print"):
                 offenders.append(f"{name}:{node.lineno} calls {node.func.id}")
     report(offenders)

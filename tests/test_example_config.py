@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.host.config import load_config
+from core.host.sections import section_classes
+
+EXAMPLE = Path(__file__).parent.parent / "visavis.toml.example"
+
+
+@pytest.mark.parametrize("section", ["edge", "origin", "run"])
+def test_the_example_is_accepted_and_changes_nothing(section: str) -> None:
+    cls = section_classes()[section]
+    assert load_config(cls, section=section, path=EXAMPLE, environ={}) == cls()
