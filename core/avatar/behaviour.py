@@ -343,9 +343,10 @@ class Behaviours:
             yaw, pitch = side * (0.16 + 0.18 * across), -0.25 + 0.16 * up
         else:
             side = 1.0 if across < 0.5 else -1.0
-            yaw, pitch = side * (0.10 + 0.24 * abs(2.0 * across - 1.0)), -0.08 + 0.24 * up
+            far = 0.12 if state is FaceState.SPEAKING else 0.22
+            yaw, pitch = side * (0.09 + far * abs(2.0 * across - 1.0)), -0.08 + 0.22 * up
         self._shift_gaze(slot, time_s, yaw, pitch)
-        median = _FIXATION_MEDIAN_S[state] * (1.0 if at_viewer or state is FaceState.THINKING else 0.6)
+        median = _FIXATION_MEDIAN_S[state] * (1.0 if at_viewer or state is FaceState.THINKING else 0.5)
         self._due[slot, _NEXT_GAZE] = time_s + max(0.25, log_normal(seed, _DRAW_GAZE, 4 * count + 3, median, 0.45))
 
     def _shift_gaze(self, slot: int, time_s: float, yaw: float, pitch: float) -> None:

@@ -32,16 +32,20 @@ _LOUD: Final = np.array([name in ("jaw", "lower_down", "upper_up") for name, sho
 """What a louder voice opens further."""
 
 _JAW: Final = channel("jawOpen")
+_CLOSE: Final = channel("mouthClose")
 _PUFF: Final = channel("cheekPuff")
 _PUFF_SOURCE: Final = ARTICULATORS.index("puff")
 _PUFF_GAIN: Final = 0.16
 
 _SHUT: Final[dict[str, float]] = {
-    "jawOpen": 0.05, "mouthClose": 0.05, "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0,
-    "mouthUpperUpLeft": 0.0, "mouthUpperUpRight": 0.0, "tongueOut": 0.0, "mouthRollLower": 0.14, "mouthRollUpper": 0.10,
-    "mouthPressLeft": 0.18, "mouthPressRight": 0.18, "mouthShrugLower": 0.0,
+    "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0, "mouthUpperUpLeft": 0.0,
+    "mouthUpperUpRight": 0.0, "tongueOut": 0.0, "mouthRollLower": 0.14, "mouthRollUpper": 0.10, "mouthPressLeft": 0.18,
+    "mouthPressRight": 0.18, "mouthShrugLower": 0.0,
 }  # fmt: skip
-"""Lips that touch: nothing parts them, and `mouthClose` seals what jaw opening is left. Rounding stays ("boom")."""
+"""Lips that touch: nothing parts them. Rounding stays ("boom")."""
+_JAW_LEFT: Final = (0.04, 0.3, 0.12)
+"""Jaw behind shut lips: offset, part of what its neighbours want, most. `mouthClose` seals exactly as much: lips meet
+by their own movement, so that the jaw need not snap shut at every /b/."""
 _BITE: Final[dict[str, float]] = {
     "jawOpen": 0.07, "mouthClose": 0.02, "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0,
     "mouthUpperUpLeft": 0.16, "mouthUpperUpRight": 0.16, "tongueOut": 0.0, "mouthRollLower": 0.42,
@@ -101,6 +105,11 @@ def layer_mouth(
     shutting = pose[:, _SHUT_COLUMNS]
     shutting += (_SHUT_POSE - shutting) * lips
     pose[:, _SHUT_COLUMNS] = shutting
+    jaw, shut = pose[:, _JAW], lips[:, 0]
+    offset, part, most = _JAW_LEFT
+    left = np.minimum(offset + part * np.maximum(jaw, 0.0), most)
+    pose[:, _JAW] = jaw + (left - jaw) * shut
+    pose[:, _CLOSE] += (left - pose[:, _CLOSE]) * shut
     pose[:, _PUFF] += articulators[:, _PUFF_SOURCE] * lips[:, 0] * _PUFF_GAIN
 
 

@@ -102,10 +102,11 @@ class MouthCurve:
             segments, marked, unknown = split_symbol(span.symbol)
             self.unknown += unknown
             stress = min(max(span.stress, marked), 2)
+            duration = end - begin
             for segment in segments:
-                until = begin + segment.share * (end - begin)
+                until = begin + segment.share * duration
                 self._add_segment(segment, begin, until, stress)
-                if segment.vowel and stress:
+                if segment.vowel and stress > 0:
                     self.beats.append((round(begin * MEDIA_CLOCK_HZ), stress))
                     stress = -1  # the glide of a diphthong keeps the height, not the beat
                 begin = until
