@@ -22,8 +22,7 @@ from origin.dialogue.grammar import Grammar, build_grammar
 __all__ = ["SAMPLE_RATE_HZ", "Recogniser", "Recognition", "trust_grammar"]
 
 SAMPLE_RATE_HZ: Final = 16_000
-_FRAME_S: Final = 0.01
-_BIAS, _FIT, _GAP, _LIKENESS = 3.745, 0.1148, -0.0675, 4.614
+_BIAS, _GAP, _LIKENESS = -2.74, -0.134, 5.44
 _FILLERS: Final = frozenset({"<s>", "</s>", "<sil>", "[NOISE]", "[SPEECH]", "(NULL)"})
 
 
@@ -35,7 +34,8 @@ class Recognition:
         text: the better of the two hypotheses, "" for nothing.
         in_grammar: whether it is a phrase of the character.
         grammar_text, dictation_text: the hypotheses.
-        score_gap: natural-log score of dictation minus grammar, per 10 ms frame; small when the grammar fits.
+        score_gap: score of dictation minus that of the grammar, in PocketSphinx's log units per 10 ms frame of speech;
+            negative when the grammar fits, as dictation pays for its language model.
         likeness: 0-1, how alike the phones of both hypotheses are.
         frames: 10 ms frames of speech that were decoded.
     """
@@ -49,16 +49,16 @@ class Recognition:
     frames: int
 
 
-def trust_grammar(fit: float, score_gap: float, likeness: float) -> bool:
+def trust_grammar(score_gap: float, likeness: float) -> bool:
     """Whether a grammar hypothesis is what was said.
 
-    A logistic regression over 120 phrases of the grammar and 75 others in five synthetic voices.
+    A logistic regression over 120 phrases of the grammar and 75 others in five synthetic voices; the line lies where a
+    phrase is believed at odds of 1 to 2, as a believed phrase is answered and an unbelieved one hardly ever is.
 
     Args:
-        fit: the grammar's score per frame of speech, relative to the best sound model of every frame.
         score_gap, likeness: see Recognition.
     """
-    return _BIAS + _FIT * fit + _GAP * score_gap + _LIKENESS * likeness > 0.0
+    return _BIAS + _GAP * score_gap + _LIKENESS * likeness > 0.0
 
 
 def _clean(text: str) -> str:
@@ -133,7 +133,7 @@ class Recogniser:
             grammar = ""
         gap = (dictation_score - grammar_score) / frames if grammar else math.inf
         likeness = self._likeness(grammar, dictation)
-        trusted = bool(grammar) and trust_grammar(grammar_score / frames, gap, likeness)
+        trusted = bool(grammar) and trust_grammar(gap, likeness)
         return Recognition(
             text=grammar if trusted else dictation,
             in_grammar=trusted,

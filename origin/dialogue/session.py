@@ -52,6 +52,7 @@ _log = logging.getLogger(__name__)
 _DETECTOR_CONFIDENCE: Final = 0.6
 _DETECTOR_START_S: Final = 0.1
 _END_S_MAX: Final = 2.0
+_REHEARSAL_S_MAX: Final = 10.0
 
 
 class DialogueSession:
@@ -121,6 +122,14 @@ class DialogueSession:
         ]
         await started.wait()
         self._send_ready()
+
+    async def rehearse(self) -> None:
+        """Say one short line to nobody: everything a first answer needs is loaded and compiled afterwards."""
+        spoken = self._state.first_audible
+        await self._worker.queue_frame(TypedTextFrame(text="hello"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REHEARSAL_S_MAX):
+                await spoken.wait()
 
     def end(self, reason: str) -> None:
         """Begin to free everything; `closed` tells when that is done. Idempotent."""
@@ -244,7 +253,7 @@ def _pipeline(
             VADProcessor(vad_analyzer=SharedSileroAnalyzer(params)),
             STT[config.stt.service](shared, character),
             UserTurnProcessor(user_turn_strategies=strategies),
-            Conversation(state, microphone.levels, config.greet),
+            Conversation(state, microphone.levels, voice.interrupt, config.greet),
             LLM[config.llm.service](shared, character),
             ClauseCutter(state),
             TTS[config.tts.service](shared, character),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class DialogueState:
         utterances: the newest ones by id, for positions that come in later.
         speaking: whether an utterance is being sent now.
         on_first_packet: told the marks of every answered turn, for metrics.
+        first_audible: set once anything was said.
     """
 
     send: Callable[[DownMessage], None]
@@ -57,6 +59,7 @@ class DialogueState:
     utterances: dict[int, SpokenUtterance] = field(default_factory=dict)
     speaking: bool = False
     closed: bool = False
+    first_audible: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin_turn(self) -> int:
         """A new turn of the user. Returns: its id."""
@@ -94,6 +97,7 @@ class DialogueState:
         if marks.first_packet or not self.turn_id:
             return
         marks.first_packet = self.now()
+        self.first_audible.set()
         stages: dict[str, float] = {}
         if marks.speech_ended:
             # The floor under the pause after the words are known belongs to noticing that the turn has ended.

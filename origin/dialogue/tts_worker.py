@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import threading
 from typing import Final
 
@@ -19,7 +20,7 @@ from origin.dialogue.espeak import Espeak, EspeakError, Spoken, VoiceSettings
 from origin.dialogue.framing import WorkerPipe
 from origin.dialogue.worker_messages import Cancel, Clause, Failed, Ready, Say, tts_command_decoder
 
-__all__ = ["main", "shape_loudness"]
+__all__ = ["main", "shape_loudness", "words_of"]
 
 _NICENESS: Final = 5
 _TARGET_RMS: Final = 0.11
@@ -28,6 +29,8 @@ _GAIN_MAX: Final = 3.0
 _KNEE: Final = 0.75
 """Samples beyond this are bent, not cut."""
 _CANCELLED_KEPT: Final = 256
+_SENTENCE_PAUSE_S: Final = 0.22
+_CLAUSE_PAUSE_S: Final = 0.1
 
 
 def shape_loudness(pcm: npt.NDArray[np.float32], gain: float | None) -> tuple[npt.NDArray[np.float32], float]:
@@ -93,7 +96,8 @@ class _Voice:
         spoken = self._espeak.speak(say.text, lambda: say.id in self._cancelled)
         if spoken is None:
             return None
-        pcm, self._gains[voice] = shape_loudness(spoken.pcm, self._gains.get(voice))
+        heard = spoken.pcm[: _audible_end(spoken, self._espeak.sample_rate_hz, say.text)]
+        pcm, self._gains[voice] = shape_loudness(heard, self._gains.get(voice))
         wide = soxr.resample(pcm, self._espeak.sample_rate_hz, MEDIA_CLOCK_HZ, quality="HQ")
         samples = (np.clip(wide, -1.0, 1.0) * 32767.0).astype("<i2")
         return _on_media_clock(say, spoken, samples, MEDIA_CLOCK_HZ / self._espeak.sample_rate_hz)
@@ -103,13 +107,41 @@ def _on_media_clock(say: Say, spoken: Spoken, samples: npt.NDArray[np.int16], sc
     def tick(sample: int) -> int:
         return min(len(samples), round(sample * scale))
 
-    words = ((say.text[at : at + length], tick(start), tick(end)) for at, length, start, end in spoken.words)
     return Clause(
         id=say.id,
         pcm=samples.tobytes(),
         phonemes=tuple((name, tick(start), tick(end), stress) for name, start, end, stress in spoken.phonemes),
-        words=tuple(word for word in words if word[0]),
+        words=tuple((text, tick(start), tick(end)) for text, start, end in words_of(say.text, spoken)),
     )
+
+
+def words_of(text: str, spoken: Spoken) -> list[tuple[str, int, int]]:
+    """The text's own words, with their punctuation, and the samples at which they sound.
+
+    espeak-ng reports what it speaks ("384,000" is seven words to it, "I'm" is "I"); each report belongs to the word of
+    the text it lies in. A word that is not reported takes no time.
+    """
+    words: list[tuple[str, int, int]] = []
+    reports = sorted(spoken.words)
+    last = 0
+    for match in re.finditer(r"\S+", text):
+        inside = [(start, end) for at, _, start, end in reports if match.start() <= at < match.end()]
+        if inside:
+            first, last = min(start for start, _ in inside), max(end for _, end in inside)
+            words.append((match.group(), first, last))
+        elif words:
+            words.append((match.group(), last, last))
+        else:
+            words.append((match.group(), 0, 0))
+    return words
+
+
+def _audible_end(spoken: Spoken, rate_hz: int, text: str) -> int:
+    """Where the clause's sound ends for the listener: espeak-ng's pauses after a clause are twice a person's."""
+    if not spoken.phonemes or spoken.phonemes[-1][0]:
+        return len(spoken.pcm)
+    pause_s = _SENTENCE_PAUSE_S if text.rstrip().endswith((".", "!", "?", "…")) else _CLAUSE_PAUSE_S
+    return min(len(spoken.pcm), spoken.phonemes[-1][1] + round(pause_s * rate_hz))
 
 
 def main() -> None:

@@ -122,12 +122,14 @@ class Conversation(FrameProcessor):
     Args:
         state: shared with the voice.
         levels: of the microphone, to know when speech really ended.
+        silence: stops the voice at once; the interruption then clears the stages before it.
         greet: whether the character speaks first.
     """
 
-    def __init__(self, state: DialogueState, levels: Levels, greet: bool) -> None:
+    def __init__(self, state: DialogueState, levels: Levels, silence: Callable[[], None], greet: bool) -> None:
         super().__init__()
         self._state = state
+        self._silence = silence
         self._levels = levels
         self._greet = greet
         self._texts: list[str] = []
@@ -181,6 +183,10 @@ class Conversation(FrameProcessor):
 
     # --- the user ----------------------------------------------------------------------------------------------
 
+    async def _interrupt(self) -> None:
+        self._silence()
+        await self.broadcast_interruption()
+
     async def _user_started(self) -> None:
         carried = self._withdraw_question()
         self._listening = True
@@ -188,7 +194,7 @@ class Conversation(FrameProcessor):
         self._speech_s = 0.0
         self._deaf = False
         if carried:
-            await self.broadcast_interruption()
+            await self._interrupt()
         self._state.begin_turn()
         if not self._state.speaking:
             self._state.turn("listening")
@@ -226,14 +232,14 @@ class Conversation(FrameProcessor):
         self._question = None
         self._listening = False
         self._texts = []
-        await self.broadcast_interruption()
+        await self._interrupt()
         self._state.begin_turn()
         self._state.marks.ended = self._state.now()
         await self._ask(text, spoken=False)
 
     async def _ask(self, text: str, spoken: bool = True) -> None:
         if self._state.speaking:
-            await self.broadcast_interruption()
+            await self._interrupt()
         if spoken:
             self._transcript(text, final=True)
         self._state.turn("thinking")
@@ -249,7 +255,7 @@ class Conversation(FrameProcessor):
         if utterance is not None:
             utterance.note(frame.heard_until)
         self._question = None
-        await self.broadcast_interruption()
+        await self._interrupt()
         self._state.turn("listening" if self._listening else "idle")
 
     # --- the character's own lines -----------------------------------------------------------------------------

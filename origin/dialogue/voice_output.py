@@ -169,6 +169,8 @@ class VoiceOutput(FrameProcessor):
         offset = 0
         while len(current.pcm) - offset >= TICK_SAMPLES:
             await self._pace(current)
+            if self._open is not current:
+                return  # interrupted meanwhile
             self._send(current, current.pcm[offset : offset + TICK_SAMPLES])
             offset += TICK_SAMPLES
             # Kept exact after every packet: an interruption may come at the next await.
@@ -220,6 +222,8 @@ class VoiceOutput(FrameProcessor):
         current.push_mel(silence)
         current.pcm = np.concatenate([current.pcm, silence])
         await self._send_whole_packets(current)
+        if self._open is not current:
+            return
         self._open = None
         spoken = current.spoken
         spoken.complete = True
@@ -232,7 +236,10 @@ class VoiceOutput(FrameProcessor):
     # --- interruption ------------------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """Everything that is not audible yet is forgotten; the conversation keeps the words that were heard."""
+        """Everything that is not audible yet is forgotten; the conversation keeps the words that were heard.
+
+        Called by the conversation at once, and again when the interruption has come through the pipeline.
+        """
         self._announced = ""
         self._answering = False
         current, self._open = self._open, None

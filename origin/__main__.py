@@ -1,0 +1,160 @@
+"""The origin process: `python -m origin [--config visavis.toml] [--set origin.port=…]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from core import __version__
+from core.errors import ConfigError, FabricError
+from core.host.cli import EXIT_MISTAKE, Parser
+from core.host.config import add_config_arguments, load_config, overrides_from
+from core.host.telemetry import configure_logging
+from origin.config import OriginConfig
+
+__all__ = ["main", "serve"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Returns: the exit code; 2 when the configuration or the port is wrong."""
+    parser = Parser(prog="python -m origin", description="The origin: listens, thinks and speaks.")
+    add_config_arguments(parser, OriginConfig, "origin")
+    options = parser.parse_args(arguments)
+    try:
+        config = _load(options)
+        configure_logging("origin", level=config.log_level, style=config.log_format, loguru=True)
+        return _run(config)
+    except ConfigError as error:
+        sys.stderr.write(f"visavis: {' '.join(str(error).split())}\n")
+        return EXIT_MISTAKE
+    except KeyboardInterrupt:
+        return 130
+
+
+def _load(options: argparse.Namespace) -> OriginConfig:
+    return load_config(OriginConfig, section="origin", path=options.config, overrides=overrides_from(options))
+
+
+def _run(config: OriginConfig) -> int:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(serve(config))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(config))
+
+
+def _bind(config: OriginConfig) -> socket.socket:
+    """The API's socket, before anything slow is loaded. Raises: ConfigError: it cannot be bound."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.host, config.port))
+        # Listening claims the port; SO_REUSEADDR alone would let two processes bind it.
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"port {config.port} on {config.host} cannot be used ({error.strerror}); "
+            "choose another with --port or origin.port"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+async def serve(config: OriginConfig) -> int:
+    """Host the fabric, the workers and the API until the process is told to stop."""
+    listener = _bind(config)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(listener.close)
+            work = loop.create_task(_serve(config, listener, stack, stopping))
+            stop = loop.create_task(stopping.wait())
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+            if not stopping.is_set():
+                await work  # it has failed
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+    except FabricError as error:
+        raise ConfigError(f"the fabric cannot be hosted at {config.fabric}: {error}") from None
+    return 0
+
+
+async def _serve(
+    config: OriginConfig, listener: socket.socket, stack: contextlib.AsyncExitStack, stopping: asyncio.Event
+) -> None:
+    # Imported here: a port that is taken is reported before the second that Pipecat takes to load.
+    import uvicorn
+
+    from core.fabric.local import LocalFabricServer
+    from core.host.clock import SystemClock
+    from core.host.entropy import SystemEntropy
+    from core.host.telemetry import metrics_registry
+    from origin.app import OriginMetrics, build_app
+    from origin.broker import Broker
+    from origin.dialogue.character import load_characters
+    from origin.dialogue.services import Shared, check_services
+    from origin.tokens import load_key
+
+    characters = load_characters(config.characters)
+    if config.character not in characters:
+        raise ConfigError(f"origin.character is {config.character!r}; known are {', '.join(characters)}")
+    check_services(config)
+    key = load_key(config.fabric.parent)
+    fabric = LocalFabricServer(config.fabric)
+    await fabric.start()
+    stack.push_async_callback(fabric.aclose)
+    shared = Shared(config, characters, SystemEntropy())
+    stack.push_async_callback(shared.aclose)
+    await shared.start()
+    metrics = OriginMetrics(metrics_registry("origin", __version__))
+    host, port = listener.getsockname()[:2]
+    broker = Broker(
+        shared,
+        fabric.bus,
+        fabric.store,
+        key,
+        SystemClock(),
+        issuer=config.issuer or _url(host, port),
+        on_turn=metrics.count_turn,
+        on_count=metrics.sessions.set,
+    )
+    stack.push_async_callback(broker.aclose)
+    await broker.warm()
+    app = build_app(config, broker, key, metrics)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    )
+    # Signals are ours: uvicorn would take them over and raise them again.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    sys.stdout.write(f"origin ready on {_url(host, port)}\n")
+    sys.stdout.flush()
+    serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _url(host: str, port: int) -> str:
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - shown, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,197 @@
+"""Sessions and where they are served: records in the store, a pipeline per session, one POP per ticket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from core.errors import FabricError
+from core.fabric.bus import Bus
+from core.fabric.store import Store
+from core.host.clock import Clock
+from core.limits import TICKET_LIFETIME_S
+from origin.dialogue.services import Shared
+from origin.dialogue.session import DialogueSession
+from origin.dialogue.state import TurnMarks
+from origin.problems import ProblemError
+from origin.tokens import TicketKey
+
+__all__ = ["Broker", "PopRecord", "SessionRecord"]
+
+_log = logging.getLogger(__name__)
+
+_POPS: Final = "pops."
+_SESSIONS: Final = "sessions."
+_RETRY_AFTER_S: Final = 2
+
+
+class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a POP writes into the store about itself; more members are allowed."""
+
+    name: str
+    url: str
+    started_at: float = 0.0
+
+
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the origin writes into the store about a session."""
+
+    character: str
+    epoch: int
+    pop: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    session: DialogueSession
+    revision: int
+
+
+class Broker:
+    """Opens sessions and frees them.
+
+    Args:
+        issuer: who tickets say they are from.
+        on_turn: told the marks of every answered turn.
+        on_count: told how many sessions there are after every change.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        bus: Bus,
+        store: Store,
+        key: TicketKey,
+        clock: Clock,
+        *,
+        issuer: str,
+        on_turn: Callable[[TurnMarks], None] = lambda marks: None,
+        on_count: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._shared = shared
+        self._bus = bus
+        self._store = store
+        self._key = key
+        self._clock = clock
+        self._issuer = issuer
+        self._on_turn = on_turn
+        self._on_count = on_count
+        self._held: dict[str, _Held] = {}
+        self._opening = 0
+        self._reapers: set[asyncio.Task[None]] = set()
+
+    @property
+    def count(self) -> int:
+        """Sessions that are open or being opened."""
+        return len(self._held) + self._opening
+
+    async def pops(self) -> list[PopRecord]:
+        """The POPs that have announced themselves, by name. Records that are not one are skipped."""
+        records: list[PopRecord] = []
+        for key in await self._store.keys(_POPS):
+            with contextlib.suppress(FabricError):  # it left in between
+                value = (await self._store.get(key)).value
+                try:
+                    records.append(msgspec.json.decode(value or b"", type=PopRecord))
+                except msgspec.DecodeError:
+                    _log.warning("store key %s is no POP record", key)
+        return records
+
+    async def open(self, character_id: str | None) -> dict[str, object]:
+        """Open a session, warm its pipeline and mint its ticket.
+
+        Returns: the body of `POST /v1/sessions` (ARCHITECTURE.md, "Tickets").
+        Raises: ProblemError: no such character, no POP, too many sessions, or the fabric is out of reach.
+        """
+        config = self._shared.config
+        character = self._shared.characters.get(character_id or config.character)
+        if character is None:
+            raise ProblemError(404, "unknown-character", "There is no character of this name.")
+        if self.count >= config.sessions_max:
+            headers = {"Retry-After": str(_RETRY_AFTER_S)}
+            raise ProblemError(503, "too-many-sessions", "All places are taken; try again in a moment.", headers)
+        self._opening += 1
+        try:
+            pops = await self.pops()
+            if not pops:
+                headers = {"Retry-After": str(_RETRY_AFTER_S)}
+                raise ProblemError(503, "no-pop", "No POP is running; start one with `python -m edge`.", headers)
+            # The newest start wins: the record of a POP that was killed may still be there.
+            pop = max(pops, key=lambda record: (record.started_at, record.name))
+            session_id, epoch = self._identifier(), 1
+            session = DialogueSession(
+                session_id,
+                character,
+                self._shared,
+                self._bus,
+                on_turn=self._on_turn,
+                open_s_max=config.open_s_max,
+            )
+            created_at = self._clock.wall()
+            record = SessionRecord(character=character.id, epoch=epoch, pop=pop.name, created_at=created_at)
+            revision = await self._store.create(_SESSIONS + session_id, msgspec.json.encode(record))
+            await session.start()
+        except FabricError as error:
+            raise ProblemError(503, "fabric-unreachable", f"The fabric cannot be used ({error.code}).") from None
+        finally:
+            self._opening -= 1
+        self._hold(session, revision)
+        lifetime_s = min(TICKET_LIFETIME_S, max(1, int(config.open_s_max)))
+        token = self._key.mint(
+            issuer=self._issuer,
+            audience=pop.name,
+            session_id=session_id,
+            ticket_id=self._identifier(),
+            character=character.id,
+            epoch=epoch,
+            now_wall=created_at,
+            lifetime_s=lifetime_s,
+        )
+        return {
+            "session_id": session_id,
+            "character": {"id": character.id, "name": character.name, "puppet": character.puppet},
+            "pops": [{"name": pop.name, "url": pop.url, "token": token, "epoch": epoch}],
+            "ice_servers": [],
+            "expires_at": created_at + lifetime_s,
+        }
+
+    async def warm(self) -> None:
+        """Open and free one session that nobody sees, so that the first real one loads nothing."""
+        character = self._shared.characters[self._shared.config.character]
+        session = DialogueSession(f"warm-{self._identifier()}", character, self._shared, self._bus)
+        await session.start()
+        await session.rehearse()
+        await session.aclose("warm")
+
+    async def aclose(self) -> None:
+        """Free all sessions."""
+        for held in list(self._held.values()):
+            held.session.end("shutdown")
+        await asyncio.gather(*self._reapers)
+
+    def _identifier(self) -> str:
+        return base64.urlsafe_b64encode(self._shared.entropy.token_bytes(16)).rstrip(b"=").decode()
+
+    def _hold(self, session: DialogueSession, revision: int) -> None:
+        self._held[session.id] = _Held(session, revision)
+        self._on_count(len(self._held))
+        reaper = asyncio.get_running_loop().create_task(self._reap(session), name=f"reap {session.id}")
+        self._reapers.add(reaper)
+        reaper.add_done_callback(functools.partial(set.discard, self._reapers))
+
+    async def _reap(self, session: DialogueSession) -> None:
+        await session.closed.wait()
+        held = self._held.pop(session.id)
+        self._on_count(len(self._held))
+        with contextlib.suppress(FabricError):
+            await self._store.delete(_SESSIONS + session.id, held.revision)
+        _log.info("session ended", extra={"session": session.id, "reason": session.reason})
