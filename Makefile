@@ -13,8 +13,7 @@ CLIENT := edge/client
 CLIENT_SOURCES := $(shell find $(CLIENT) -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
 say = @printf '\033[1m%s\033[0m\n' '$(1)'
 
-# Node of the machine when it is new enough, else the one that comes with the Python packages. Only `npm` needs it.
-NPM = PATH="$$($(CURDIR)/.ci/node):$$PATH" npm --prefix $(CLIENT)
+NPM := .ci/npm
 
 ARGS ?=
 export STRICT ?=
