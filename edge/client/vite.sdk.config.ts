@@ -3,8 +3,9 @@ import { defineConfig } from "vite";
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** The SDK as one ES module (the worker is inside it), served by every POP as /sdk/visavis.js. */
+/** The SDK as one ES module and its worker, served by every POP as /sdk/visavis.js. */
 export default defineConfig({
+  base: "./",
   publicDir: false,
   build: {
     outDir: here("../static/sdk"),

@@ -1,1 +1,3 @@
-import "../sdk";
+import { App } from "./app";
+
+void new App().open();

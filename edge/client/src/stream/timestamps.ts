@@ -7,6 +7,11 @@ const SPAN = 2 ** 32;
 export class TimestampUnwrapper {
   #newest: number | null = null;
 
+  /** The newest unwrapped time, null before the first. */
+  get newest(): number | null {
+    return this.#newest;
+  }
+
   /** Unwrap and remember. @param timestamp 32-bit RTP timestamp. */
   unwrap(timestamp: number): number {
     const ticks = this.peek(timestamp);

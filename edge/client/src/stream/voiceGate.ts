@@ -42,6 +42,11 @@ export class VoiceGate {
     return fresh;
   }
 
+  /** Silence what is buffered now, without waiting for a unit that says so. */
+  silence(): void {
+    this.#muteUntilTicks = Math.max(this.#muteUntilTicks, this.#newestTicks + 1);
+  }
+
   /** @param audibleTicks media time audible now; null where nobody can say (then 200 ms behind the newest unit). */
   target(audibleTicks: number | null): GateTarget {
     if (this.#muteUntilTicks !== -Infinity) {

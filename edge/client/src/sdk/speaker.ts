@@ -1,0 +1,119 @@
+const STEP_MS = 5;
+
+/**
+ * Plays the character's voice and turns it down at once when asked.
+ *
+ * An audio element has the shortest way to the loudspeaker. Where its volume cannot be set (iOS), the sound goes
+ * through a gain node instead.
+ */
+export class Speaker {
+  readonly #element: HTMLAudioElement;
+  readonly #onGain: (gain: number) => void;
+  #context: AudioContext | null = null;
+  #node: GainNode | null = null;
+  #gain = 1;
+  #target = 1;
+  #timer: ReturnType<typeof setInterval> | null = null;
+
+  /** @param onGain told of every change, for measurements. */
+  constructor(onGain: (gain: number) => void = () => undefined) {
+    this.#onGain = onGain;
+    this.#element = new Audio();
+    this.#element.autoplay = true;
+    this.#element.setAttribute("playsinline", "");
+    if (!volumeCanBeSet(this.#element) && typeof AudioContext !== "undefined") {
+      this.#context = new AudioContext({ latencyHint: "interactive" });
+      this.#node = this.#context.createGain();
+      this.#node.connect(this.#context.destination);
+      this.#element.muted = true;
+    }
+  }
+
+  get gain(): number {
+    return this.#gain;
+  }
+
+  attach(stream: MediaStream): void {
+    this.#element.srcObject = stream;
+    if (this.#context && this.#node) this.#context.createMediaStreamSource(stream).connect(this.#node);
+  }
+
+  /** Start playing. @returns false when the browser wants a gesture first. */
+  async play(): Promise<boolean> {
+    try {
+      await this.#element.play();
+      if (this.#context && this.#context.state !== "running") await this.#context.resume();
+      return true;
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "NotAllowedError") return false;
+      return !this.#element.paused;
+    }
+  }
+
+  /** Move to a loudness (0…1) over `rampMs`. */
+  setGain(target: number, rampMs: number): void {
+    if (target === this.#target) return;
+    this.#target = target;
+    if (this.#context && this.#node) {
+      this.#node.gain.setTargetAtTime(target, this.#context.currentTime, rampMs / 3_000);
+      this.#gain = target;
+      this.#onGain(target);
+      return;
+    }
+    if (this.#timer !== null) clearInterval(this.#timer);
+    const step = (target - this.#gain) / Math.max(1, Math.ceil(rampMs / STEP_MS));
+    const move = (): void => {
+      const next = this.#gain + step;
+      const there = step === 0 || (step > 0 ? next >= target : next <= target);
+      this.#gain = there ? target : next;
+      this.#element.volume = Math.min(1, Math.max(0, this.#gain));
+      this.#onGain(this.#gain);
+      if (there && this.#timer !== null) {
+        clearInterval(this.#timer);
+        this.#timer = null;
+      }
+    };
+    this.#timer = setInterval(move, STEP_MS);
+    move();
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#element.pause();
+    this.#element.srcObject = null;
+    void this.#context?.close();
+  }
+}
+
+function volumeCanBeSet(element: HTMLAudioElement): boolean {
+  element.volume = 0.5;
+  const settable = element.volume === 0.5;
+  element.volume = 1;
+  return settable;
+}
+
+/**
+ * How long a sample takes from the browser to the loudspeaker, in milliseconds; null where nobody knows (no gesture
+ * yet, or a browser that does not say). Bluetooth headphones are the reason to ask: they add 100 to 250 ms.
+ */
+export async function probeOutputLatencyMs(): Promise<number | null> {
+  if (typeof AudioContext === "undefined") return null;
+  const context = new AudioContext({ latencyHint: "interactive" });
+  try {
+    if (context.state !== "running") {
+      await Promise.race([context.resume(), wait(300)]);
+    }
+    if (context.state !== "running") return null;
+    await wait(400);
+    const latencyS = (context as Partial<AudioContext>).outputLatency ?? 0;
+    return latencyS > 0 ? latencyS * 1_000 : null;
+  } catch {
+    return null;
+  } finally {
+    void context.close().catch(() => undefined);
+  }
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,284 @@
+import { VisavisError } from "../sdk/errors";
+import type { Ticket, TicketPop } from "../sdk/ticket";
+import {
+  emptyCounters,
+  type PageNote,
+  type PipeCounters,
+  type PipeSide,
+  type UnitReport,
+  type WorkerReport,
+} from "./messages";
+import { tuneOpus } from "./sdp";
+import workerUrl from "./encodedWorker?worker&url";
+import { deleteConnection, postOffer, Trickle } from "./whip";
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** ICE may say "disconnected" for a moment on a moving phone; after this it is over. */
+const DISCONNECTED_MS_MAX = 2_500;
+
+/** What a link tells its session. */
+export interface LinkEvents {
+  onUnit(unit: UnitReport): void;
+  onControl(data: string): void;
+  /** The link is gone without having been closed by us; comes at most once. */
+  onLost(error: VisavisError): void;
+}
+
+/** What the loudspeaker was given last. */
+export interface PlayoutReport {
+  readonly rtpTimestamp: number;
+  /** performance.now() at which it was handed over. */
+  readonly atMs: number;
+  /** 0…1 */
+  readonly audioLevel: number;
+}
+
+/** How motion gets out of the packets in this browser. */
+export type MotionPath = "script-transform" | "encoded-streams" | "none";
+
+interface LegacyStreams {
+  createEncodedStreams?: () => {
+    readable: ReadableStream<RTCEncodedAudioFrame>;
+    writable: WritableStream<RTCEncodedAudioFrame>;
+  };
+}
+
+/** Which way this browser offers. @throws VisavisError "browser-unsupported" without WebRTC. */
+export function motionPath(): MotionPath {
+  if (typeof RTCPeerConnection === "undefined") {
+    throw new VisavisError(
+      "browser-unsupported",
+      "This browser has no WebRTC, so there is no way to talk. Use a current Chrome, Edge, Firefox or Safari.",
+    );
+  }
+  if (typeof Worker === "undefined") return "none";
+  if (typeof RTCRtpScriptTransform !== "undefined") return "script-transform";
+  return "createEncodedStreams" in RTCRtpReceiver.prototype ? "encoded-streams" : "none";
+}
+
+/** How a link is opened. */
+export interface LinkOptions {
+  readonly ticket: Ticket;
+  readonly pop: TicketPop;
+  /** The microphone's track; null with "listen" for a viewer who only types. */
+  readonly microphone: MediaStreamTrack | null;
+  /** Whether sound will ever go up: without it the m-line is recvonly. */
+  readonly direction: "sendrecv" | "recvonly";
+  readonly signal: AbortSignal;
+}
+
+/** One WebRTC connection to one POP: sound down (and up), control both ways, motion inside the sound. */
+export class WebRtcLink {
+  readonly motion: MotionPath;
+  readonly stream = new MediaStream();
+  counters: PipeCounters = emptyCounters();
+  readonly #peer: RTCPeerConnection;
+  readonly #transceiver: RTCRtpTransceiver;
+  readonly #channel: RTCDataChannel;
+  readonly #worker: Worker | null;
+  readonly #events: LinkEvents;
+  readonly #trickle = new Trickle();
+  readonly #token: string;
+  #location: string | null = null;
+  #disconnectedTimer: ReturnType<typeof setTimeout> | null = null;
+  #closed = false;
+  #established = false;
+
+  /** Open a connection. Resolves when sound and control can flow. @throws VisavisError */
+  static async open(options: LinkOptions, events: LinkEvents): Promise<WebRtcLink> {
+    const link = new WebRtcLink(options, events);
+    try {
+      await link.#connect(options);
+      return link;
+    } catch (error) {
+      link.close();
+      throw error;
+    }
+  }
+
+  private constructor(options: LinkOptions, events: LinkEvents) {
+    this.motion = motionPath();
+    this.#events = events;
+    this.#token = options.pop.token;
+    this.#peer = new RTCPeerConnection({
+      iceServers: [...options.ticket.iceServers],
+      bundlePolicy: "max-bundle",
+      // Only Chromium without RTCRtpScriptTransform knows this member; others ignore it.
+      ...(this.motion === "encoded-streams" ? { encodedInsertableStreams: true } : {}),
+    });
+    this.#channel = this.#peer.createDataChannel("control", { ordered: true });
+    this.#channel.binaryType = "arraybuffer";
+    this.#transceiver = this.#peer.addTransceiver(options.microphone ?? "audio", { direction: options.direction });
+    this.stream.addTrack(this.#transceiver.receiver.track);
+    this.#worker = this.motion === "none" ? null : this.#startWorker(options.direction === "sendrecv");
+    this.#listen();
+  }
+
+  /** The receiver's last word on what was played; null before anything was. */
+  playout(): PlayoutReport | null {
+    const source = this.#transceiver.receiver.getSynchronizationSources()[0];
+    if (!source) return null;
+    // The specification counts from 1970, some versions of browsers from the page's time origin.
+    const atMs = source.timestamp > 1e11 ? source.timestamp - performance.timeOrigin : source.timestamp;
+    return { rtpTimestamp: source.rtpTimestamp, atMs, audioLevel: source.audioLevel ?? 0 };
+  }
+
+  /** Tell the worker what is audible, for the feedback. */
+  notePlayout(rtpTimestamp: number, atMs: number): void {
+    this.#note({ type: "playout", rtpTimestamp, absoluteMs: performance.timeOrigin + atMs });
+  }
+
+  /** Send a control message; false when the channel is not open. */
+  sendControl(data: string): boolean {
+    if (this.#channel.readyState !== "open") return false;
+    this.#channel.send(data);
+    return true;
+  }
+
+  /** Put a microphone track on the wire, or take it off, without a new negotiation. */
+  async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
+    await this.#transceiver.sender.replaceTrack(track);
+  }
+
+  /** Whether a microphone can be added to this connection. */
+  get canSend(): boolean {
+    return this.#transceiver.direction === "sendrecv";
+  }
+
+  getStats(): Promise<RTCStatsReport> {
+    return this.#peer.getStats();
+  }
+
+  /** Close and tell the POP. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#trickle.close();
+    if (this.#disconnectedTimer !== null) clearTimeout(this.#disconnectedTimer);
+    if (this.#location !== null) deleteConnection(this.#location, this.#token);
+    this.#note({ type: "close" });
+    this.#worker?.terminate();
+    this.#peer.close();
+  }
+
+  #startWorker(sends: boolean): Worker {
+    const worker = newWorker();
+    worker.onmessage = ({ data }: MessageEvent<WorkerReport>) => {
+      if (this.#closed) return;
+      if (data.type === "unit") this.#events.onUnit(data);
+      else if (data.type === "counters") this.counters = data.counters;
+      else if (this.#channel.readyState === "open") this.#channel.send(data.bytes);
+    };
+    this.#attach(worker, this.#transceiver.receiver, "receive");
+    if (sends) this.#attach(worker, this.#transceiver.sender, "send");
+    return worker;
+  }
+
+  #attach(worker: Worker, end: RTCRtpReceiver | RTCRtpSender, side: PipeSide): void {
+    if (this.motion === "script-transform") {
+      end.transform = new RTCRtpScriptTransform(worker, { side });
+      return;
+    }
+    const streams = (end as LegacyStreams).createEncodedStreams?.();
+    if (!streams) return;
+    worker.postMessage({ type: "streams", side, ...streams }, [streams.readable, streams.writable]);
+  }
+
+  #note(note: PageNote): void {
+    this.#worker?.postMessage(note);
+  }
+
+  #listen(): void {
+    const peer = this.#peer;
+    peer.onicecandidate = ({ candidate }) => {
+      this.#trickle.add(candidate);
+    };
+    peer.onconnectionstatechange = () => {
+      if (this.#disconnectedTimer !== null) clearTimeout(this.#disconnectedTimer);
+      this.#disconnectedTimer = null;
+      if (peer.connectionState === "failed") this.#lost();
+      if (peer.connectionState === "disconnected") {
+        this.#disconnectedTimer = setTimeout(() => {
+          this.#lost();
+        }, DISCONNECTED_MS_MAX);
+      }
+    };
+    this.#channel.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      if (!this.#closed && typeof data === "string") this.#events.onControl(data);
+    };
+    this.#channel.onclose = () => {
+      this.#lost();
+    };
+  }
+
+  async #connect({ ticket, pop, signal }: LinkOptions): Promise<void> {
+    signal.addEventListener("abort", () => {
+      this.close();
+    });
+    await this.#peer.setLocalDescription();
+    const offer = tuneOpus(this.#peer.localDescription?.sdp ?? "");
+    const { answer, location } = await postOffer(pop, ticket.sessionId, offer, signal);
+    this.#location = location;
+    if (signal.aborted) {
+      if (location !== null) deleteConnection(location, pop.token);
+      signal.throwIfAborted();
+    }
+    try {
+      await this.#peer.setRemoteDescription({ type: "answer", sdp: tuneOpus(answer) });
+    } catch (cause) {
+      throw new VisavisError("pop-refused", "The media server's answer cannot be understood by this browser.", {
+        cause,
+      });
+    }
+    if (location !== null) this.#trickle.open(location, pop.token, offer);
+    await this.#ready(pop, signal);
+    this.#established = true;
+  }
+
+  /** Wait until media is up and the control channel is open. */
+  #ready(pop: TicketPop, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        settle(
+          new VisavisError(
+            "connection-timeout",
+            `No sound comes through to the media server (${pop.name}). A firewall may block UDP; try another network.`,
+          ),
+        );
+      }, CONNECT_TIMEOUT_MS);
+      const settle = (error: Error | null): void => {
+        clearTimeout(timer);
+        this.#peer.removeEventListener("connectionstatechange", look);
+        this.#channel.removeEventListener("open", look);
+        if (error === null) resolve();
+        else reject(error);
+      };
+      const look = (): void => {
+        if (this.#peer.connectionState === "connected" && this.#channel.readyState === "open") settle(null);
+        if (this.#peer.connectionState === "failed") {
+          settle(new VisavisError("connection-lost", "The connection to the media server could not be made."));
+        }
+      };
+      this.#peer.addEventListener("connectionstatechange", look);
+      this.#channel.addEventListener("open", look);
+      signal.addEventListener("abort", () => {
+        settle(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
+      });
+      look();
+    });
+  }
+
+  #lost(): void {
+    if (this.#closed || !this.#established) return;
+    this.#established = false;
+    this.#events.onLost(new VisavisError("connection-lost", "The connection was lost. It is made again by itself."));
+  }
+}
+
+/** The worker, also where this module was loaded from another origin: such a worker must be started by a local one. */
+function newWorker(): Worker {
+  const address = new URL(workerUrl, import.meta.url).href;
+  if (new URL(address).origin === location.origin) return new Worker(address, { type: "module" });
+  const starter = URL.createObjectURL(new Blob([`import ${JSON.stringify(address)};`], { type: "text/javascript" }));
+  return new Worker(starter, { type: "module" });
+}
