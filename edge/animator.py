@@ -34,8 +34,9 @@ from core.speech.visemes import ARTICULATORS
 
 __all__ = ["AnimatedBatch", "Animator", "AnimatorRow"]
 
-_EASE_S: Final = 0.035
-"""Time constant with which the mouth leaves what it was doing when its speech starts, is cut or turns out otherwise."""
+_EASE_HZ: Final = 45.0
+"""How fast the mouth leaves what it was doing when its speech starts, is cut or turns out otherwise: critically damped,
+a quarter of the way left after 60 ms (rad/s)."""
 _LOUDNESS_EASE_S: Final = 0.05
 _LOUDNESS_MEAN_S: Final = 1.5
 _LOUDNESS_USUAL: Final = 0.50
@@ -123,8 +124,8 @@ class Animator:
         self._behaviours = Behaviours(capacity)
         self._times = np.zeros(capacity)
         self._poses = np.zeros((capacity, CHANNELS), dtype=np.float32)
-        self._mouths = np.zeros((capacity, 2, _MOUTH_WIDTH), dtype=np.float32)
-        """What the mouth did last, and how far that still is from what its curve says."""
+        self._mouths = np.zeros((capacity, 3, _MOUTH_WIDTH), dtype=np.float32)
+        """What the mouth did last, how far that still is from what its curve says, and how fast it gets there."""
         self._loudness = np.zeros((capacity, 2), dtype=np.float32)
         self.unknown_phonemes = 0
         self.dropped_phonemes = 0
@@ -286,13 +287,25 @@ class Animator:
         former = self._mouths[slots]
         if switched:
             former[switched, 1] = former[switched, 0] - mouth[switched]
-        apart = former[:, 1] * np.exp(elapsed * (-1.0 / _EASE_S)).astype(np.float32)[:, None]
+        apart = self._ease(former, np.minimum(elapsed, 1.0).astype(np.float32)[:, None])
         # A seal may part slowly, but it is never kept from closing.
         np.maximum(apart[:, len(ARTICULATORS) :], 0.0, out=apart[:, len(ARTICULATORS) :])
         mouth += apart
-        former[:, 0], former[:, 1] = mouth, apart
+        former[:, 0] = mouth
         self._mouths[slots] = former
         return mouth, speaking
+
+    @staticmethod
+    def _ease(former: NDArray[np.float32], elapsed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Shrink what the mouth is apart from its curve, in place: critically damped, exact for any step."""
+        apart, speed = former[:, 1], former[:, 2]
+        fade = np.exp(elapsed * np.float32(-_EASE_HZ))
+        swing = (speed + apart * np.float32(_EASE_HZ)) * elapsed
+        speed -= swing * np.float32(_EASE_HZ)
+        speed *= fade
+        apart += swing
+        apart *= fade
+        return apart
 
     @staticmethod
     def _switch(voice: _Voice, source: int) -> None:
