@@ -1,0 +1,153 @@
+"""Mira's hair: a bob in locks. Behind the head, over the forehead, beside the face; each with strands and light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from edge.client.puppets.kit import Points, Puppet, ellipse, linear, radial, ribbon, sideways, smooth, smoothstep
+
+__all__ = ["add_back_hair", "add_bones", "add_front_hair", "add_fringe_shadow"]
+
+DEEP, DARK, MID, WARM, LIGHT = "#2a0d1c", "#4a1826", "#7e2c30", "#b24f38", "#f2a468"
+LINE: Final = "#230a16"
+Mix = tuple[str, Callable[[Points], Points]]
+
+
+def hair_depth(points: Points) -> Points:
+    """A dome over the skull."""
+    u, v = (points[:, 0] - 270) / 190, (points[:, 1] - 380) / 290
+    return np.asarray(112 * np.sqrt(np.clip(1 - u * u - v * v, 0.02, 1)))
+
+
+def add_bones(puppet: Puppet) -> None:
+    """Locks swing in gusts and hang while the head tilts."""
+    def sway(amplitude: float, period: float, phase: float) -> dict[str, float]:
+        return {"amplitude": amplitude, "period": period, "damping": 0.9, "gust": 5.0, "phase": phase}
+
+    puppet.bone("hairBack", "head", (270, 400, -60), hang=0.55, sway=sway(0.012, 2.3, 0.0))
+    puppet.bone("hairLeft", "head", (392, 330, 20), hang=0.6, sway=sway(0.022, 1.7, 1.3))
+    puppet.bone("hairRight", "head", (150, 330, 20), hang=0.6, sway=sway(0.022, 1.9, 2.9))
+    puppet.bone("fringe", "head", (300, 215, 100), hang=0.12, sway=sway(0.010, 1.4, 4.1))
+    puppet.bone("earring", "head", (402, 462, 0), hang=0.9, sway=sway(0.09, 0.9, 0.7))
+
+
+def _lock(
+    puppet: Puppet, id: str, line: Sequence[tuple[float, float]], widths: Sequence[float], *, fill: Any, mix: Mix,
+    depth: float | None = None, lift: float = 0.0, strands: Sequence[float] = (-0.45, 0.1, 0.5),
+    lights: Sequence[float] = (-0.15,), light_at: tuple[int, int] = (1, 3),
+) -> None:  # fmt: skip
+    """A lock: its body with an outline, dark strands along it, and streaks of light."""
+    where = {"depth": depth, "lift": lift, "mix": mix}
+    puppet.layer(id, ribbon(line, widths, per=2), fill=fill, stroke=(LINE, 1.8), **where)
+    if strands:
+        curves = []
+        for share in strands:
+            path = sideways(line, widths, share)
+            thin = [0.3, *([2.0] * (len(path) - 2)), 0.0]
+            curves.append(ribbon(path[:], thin, per=1))
+        puppet.layer(f"{id}.strands", curves, fill="#3a1020", alpha=0.6, **where)
+    if lights:
+        first, last = light_at
+        curves = []
+        for k, share in enumerate(lights):
+            path = sideways(line, widths, share)[first : last + 1]
+            thin = [0.0, *([4.2 - 1.6 * (k % 2)] * (len(path) - 2)), 0.0]
+            curves.append(ribbon(path, thin, per=2))
+        puppet.layer(f"{id}.light", curves, fill=LIGHT, alpha=0.5, **where)
+
+
+def _tip_mix(bone: str, top: float, bottom: float) -> Mix:
+    return bone, lambda p: smoothstep(top, bottom, p[:, 1])
+
+
+def add_back_hair(puppet: Puppet) -> None:
+    """What is seen behind the neck and the face."""
+    mix = _tip_mix("hairBack", 380, 650)
+    puppet.layer("hair.back", smooth([
+        (270, 150), (180, 172), (126, 250), (108, 350), (106, 460), (100, 560), (84, 640), (112, 652), (128, 676), (160, 662),
+        (190, 690), (222, 668), (270, 676), (318, 668), (352, 690), (382, 662), (412, 678), (428, 652), (456, 642), (440, 560),
+        (434, 460), (432, 350), (414, 250), (360, 172)], corners=(6, 8, 10, 14, 16, 18)), depth=-62, mix=mix, stroke=(LINE, 2.2),
+        fill=linear(150, 240, 420, 680, (0, "#5a1d2a"), (0.5, "#3c1322"), (1, "#260b1a")))
+    inner = [
+        ([(140, 430), (132, 520), (120, 600), (98, 646)], [20, 34, 30, 0]),
+        ([(166, 430), (160, 540), (152, 620), (132, 672)], [20, 36, 28, 0]),
+        ([(196, 470), (190, 570), (186, 630), (192, 684)], [20, 36, 26, 0]),
+        ([(402, 430), (410, 520), (420, 600), (446, 646)], [20, 34, 30, 0]),
+        ([(376, 430), (382, 540), (390, 620), (410, 674)], [20, 36, 28, 0]),
+        ([(346, 470), (350, 570), (354, 630), (350, 686)], [20, 36, 26, 0]),
+    ]
+    for k, (line, widths) in enumerate(inner):
+        warm = linear(0, 430, 0, 690, (0, "#4a1826"), (0.55, "#6d2530" if k < 3 else "#571d2c"), (1, "#8a3532" if k < 3 else "#63222e"))
+        _lock(puppet, f"hair.back.{k}", line, widths, fill=warm, mix=mix, depth=-52, lights=(-0.25,) if k < 3 else ())
+    puppet.layer("hair.back.rim", [ribbon([(430, 340), (433, 460), (438, 550), (449, 632)], [0, 5, 6, 0]),
+                 ribbon([(424, 380), (425, 470), (428, 540)], [0, 2.6, 0])], depth=-58, mix=mix,
+                 fill=linear(0, 340, 0, 640, (0, "#ff9a6a00"), (0.4, "#ffa672e0"), (1, "#ff8a5aa0")))
+    puppet.layer("hair.back.dark", smooth([(196, 480), (344, 480), (356, 640), (330, 690), (210, 690), (184, 640)]), depth=-50,
+                 mix=mix, fill=radial(270, 590, 110, (0, "#16060fee"), (0.7, "#1a0813bb"), (1, "#1a081300")))
+
+
+def add_fringe_shadow(puppet: Puppet) -> None:
+    """What the hair casts on the forehead and the cheek."""
+    puppet.layer("face.hairshadow", smooth([
+        (320, 236), (312, 290), (286, 330), (258, 356), (232, 392), (216, 380), (196, 398), (186, 430), (176, 480), (170, 540),
+        (140, 540), (130, 300), (200, 190), (330, 190), (400, 260), (402, 400), (380, 430), (372, 380), (356, 330), (336, 284)]),
+        lift=-6, clip=["face"], blend="multiply", fill=linear(150, 240, 330, 520, (0, "#a8505acc"), (0.6, "#b8685e99"), (1, "#b8685e66")))
+
+
+def _cap(puppet: Puppet, mix: Mix) -> None:
+    puppet.layer("hair.cap", smooth([
+        (146, 430), (128, 360), (134, 278), (168, 206), (220, 166), (280, 152), (340, 166), (386, 208), (412, 280), (416, 360),
+        (402, 430), (388, 410), (384, 350), (366, 300), (332, 262), (312, 238), (280, 262), (220, 300), (172, 350), (158, 400)],
+        corners=(0, 10, 15)), lift=-6, mix=("fringe", lambda p: np.zeros(len(p))), stroke=(LINE, 2.2),
+        fill=linear(180, 170, 400, 420, (0, "#a2422f"), (0.3, "#8c3530"), (0.65, "#5c1f2b"), (1, "#38101f")))
+    lines = []
+    for k in range(7):
+        s = k / 6
+        lines.append(ribbon([(308 - 6 * s, 172 + 10 * s), (340 + 24 * s, 190 + 8 * s), (378 + 20 * s, 244 + 12 * s),
+                             (394 + 14 * s - 4, 330 + 10 * s)], [0.4, 2.2, 2.2, 0], per=2))
+    puppet.layer("hair.cap.strands", lines, lift=-4, fill="#32101d", alpha=0.55)
+    puppet.layer("hair.cap.light", [
+        ribbon([(334, 204), (356, 222), (376, 252)], [0, 7, 0]), ribbon([(350, 200), (372, 222), (388, 250)], [0, 5, 0]),
+        ribbon([(322, 212), (342, 230), (358, 258)], [0, 4.6, 0])], lift=-2, fill="#ef9b62", alpha=0.55)
+
+
+def add_front_hair(puppet: Puppet) -> None:
+    """The cap, side locks, fringe and an earring."""
+    fringe: Mix = ("fringe", lambda p: smoothstep(230, 410, p[:, 1]))
+    _cap(puppet, fringe)
+    left = _tip_mix("hairLeft", 360, 560)
+    right = _tip_mix("hairRight", 380, 640)
+    dark = linear(0, 300, 0, 640, (0, "#571d2a"), (0.5, "#7a2c31"), (1, "#a0452f"))
+    _lock(puppet, "hair.side.left", [(396, 330), (400, 400), (398, 460), (388, 520), (394, 560)], [16, 15, 11, 8, 0],
+          fill=linear(0, 330, 0, 560, (0, "#4a1726"), (1, "#6f2730")), mix=left, depth=26, lights=(), strands=(0.1,))
+    body = linear(130, 300, 190, 640, (0, "#7a2a2e"), (0.4, "#a44733"), (0.75, "#8a3530"), (1, "#571d2b"))
+    _lock(puppet, "hair.side.right.back", [(146, 300), (132, 390), (130, 480), (140, 560), (128, 640)], [30, 40, 40, 32, 0],
+          fill=dark, mix=right, depth=10, lights=(), strands=(-0.5, 0.0, 0.5))
+    _lock(puppet, "hair.side.right", [(160, 290), (146, 370), (150, 460), (164, 540), (152, 618), (168, 652)],
+          [22, 42, 40, 34, 20, 0], fill=body, mix=right, depth=36, strands=(-0.6, -0.2, 0.3, 0.65), lights=(-0.42, 0.05),
+          light_at=(1, 3))
+    sweep = linear(300, 180, 170, 420, (0, "#8c3630"), (0.35, "#b5553c"), (0.7, "#8f3831"), (1, "#64222c"))
+    _lock(puppet, "hair.fringe.1", [(300, 186), (226, 218), (172, 282), (148, 360), (150, 430)], [26, 56, 54, 34, 0],
+          fill=sweep, mix=fringe, lift=-2, lights=(-0.35, 0.0, 0.3), light_at=(1, 2))
+    _lock(puppet, "hair.fringe.2", [(306, 188), (246, 226), (204, 286), (184, 346), (186, 408)], [22, 50, 48, 28, 0],
+          fill=sweep, mix=fringe, lift=4, lights=(-0.3, 0.2), light_at=(1, 3), strands=(-0.55, -0.1, 0.45))
+    _lock(puppet, "hair.fringe.3", [(310, 192), (268, 232), (238, 286), (220, 336), (222, 384)], [18, 44, 44, 26, 0],
+          fill=sweep, mix=fringe, lift=10, lights=(-0.2, 0.3), light_at=(1, 3), strands=(-0.5, 0.1, 0.6))
+    _lock(puppet, "hair.fringe.4", [(314, 196), (290, 238), (272, 284), (256, 322), (252, 356)], [14, 32, 32, 18, 0],
+          fill=sweep, mix=fringe, lift=14, lights=(-0.1,), light_at=(1, 3), strands=(-0.4, 0.4))
+    _lock(puppet, "hair.fringe.5", [(312, 190), (346, 222), (374, 282), (386, 350), (398, 400)], [14, 34, 34, 24, 0],
+          fill=linear(310, 190, 400, 400, (0, "#8c3630"), (0.4, "#7d2d2f"), (1, "#48172a")), mix=fringe, lift=6, lights=(-0.1, 0.35),
+          light_at=(1, 2), strands=(-0.5, 0.0, 0.5))
+    puppet.layer("hair.flyaway", [
+        ribbon([(262, 160), (232, 150), (196, 166)], [0, 1.8, 0]), ribbon([(330, 166), (366, 168), (398, 204)], [0, 1.8, 0]),
+        ribbon([(128, 420), (118, 470), (124, 520)], [0, 1.8, 0]), ribbon([(310, 196), (300, 240), (306, 284), (298, 318)],
+                                                                        [0.4, 3, 2, 0])], lift=4, mix=fringe, fill="#5f2028")
+    hang: Mix = ("earring", lambda p: np.ones(len(p)))
+    gold = linear(394, 468, 412, 512, (0, "#ffe9a8"), (0.5, "#e8b24a"), (1, "#a06a22"))
+    puppet.layer("earring.chain", ribbon([(399, 462), (400, 470), (400, 482)], [1.4, 1.4, 1.4]), depth=4, mix=hang, fill="#e3b152")
+    puppet.layer("earring.moon", smooth([(404, 480), (392, 484), (388, 496), (394, 507), (406, 509), (399, 502), (397, 494),
+                 (399, 486)], corners=(0, 4)), depth=4, mix=hang, fill=gold, stroke=("#6b3f14", 1.2))
+    puppet.layer("earring.star", ellipse(407, 495, 2.6, 2.6), depth=4, mix=hang, fill="#fff2c4")
