@@ -14,6 +14,7 @@ __all__ = [
     "ClauseTimesFrame",
     "FaultFrame",
     "MoodFrame",
+    "TurnEndedFrame",
     "TypedTextFrame",
     "ViewerOpenedFrame",
 ]
@@ -57,6 +58,11 @@ class BargeInFrame(SystemFrame):
 
     utterance_id: int = 0
     heard_until: int = 0
+
+
+@dataclass
+class TurnEndedFrame(DataFrame):
+    """The user's turn is over. Pipecat's own UserStoppedSpeakingFrame overtakes the transcript; this one follows it."""
 
 
 @dataclass

@@ -38,7 +38,7 @@ from core.speech.messages import (
 from origin.dialogue.character import Character
 from origin.dialogue.clause_cutter import ClauseCutter
 from origin.dialogue.detector import SharedSileroAnalyzer
-from origin.dialogue.frames import BargeInFrame, TypedTextFrame, ViewerOpenedFrame
+from origin.dialogue.frames import BargeInFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
 from origin.dialogue.services import LLM, STT, TTS, Shared
 from origin.dialogue.state import DialogueState, TurnMarks
@@ -247,12 +247,18 @@ def _pipeline(
     )
     stop = CompletenessStopStrategy(config.turn, shared.matchers[character.id].completeness)
     strategies = UserTurnStrategies(start=[VADUserTurnStartStrategy(enable_interruptions=False)], stop=[stop])
+    turns = UserTurnProcessor(user_turn_strategies=strategies)
+
+    async def on_turn_stopped(processor: UserTurnProcessor, *_: object) -> None:
+        await processor.push_frame(TurnEndedFrame())
+
+    turns.add_event_handler("on_user_turn_stopped", on_turn_stopped)
     pipeline = Pipeline(
         [
             microphone,
             VADProcessor(vad_analyzer=SharedSileroAnalyzer(params)),
             STT[config.stt.service](shared, character),
-            UserTurnProcessor(user_turn_strategies=strategies),
+            turns,
             Conversation(state, microphone.levels, voice.interrupt, config.greet),
             LLM[config.llm.service](shared, character),
             ClauseCutter(state),

@@ -6,6 +6,7 @@ It ends when the origin does (end of input).
 from __future__ import annotations
 
 import os
+import signal
 from typing import Final
 
 from origin.dialogue.framing import WorkerPipe
@@ -90,6 +91,9 @@ class _Ears:
 def main() -> None:
     """Serve one origin."""
     os.nice(_NICENESS)
+    # Ctrl-C goes to the whole process group; the end of input is the only end that the origin means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe = WorkerPipe()
     ears = _Ears(pipe)
     pipe.send(Ready())

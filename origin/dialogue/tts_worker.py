@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import signal
 import threading
 from typing import Final
 
@@ -147,6 +148,9 @@ def _audible_end(spoken: Spoken, rate_hz: int, text: str) -> int:
 def main() -> None:
     """Serve one origin."""
     os.nice(_NICENESS)
+    # Ctrl-C goes to the whole process group; the end of input is the only end that the origin means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe = WorkerPipe()
     voice = _Voice(pipe)
     threading.Thread(target=voice.listen, name="commands", daemon=True).start()

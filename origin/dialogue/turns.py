@@ -16,7 +16,6 @@ from pipecat.frames.frames import (
     LLMFullResponseStartFrame,
     TranscriptionFrame,
     UserStartedSpeakingFrame,
-    UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -28,7 +27,7 @@ from pipecat.utils.text.base_text_aggregator import TextType
 from core.speech.messages import Transcript
 from origin.config import TurnConfig
 from origin.dialogue.clauses import split_clauses
-from origin.dialogue.frames import BargeInFrame, FaultFrame, MoodFrame, TypedTextFrame, ViewerOpenedFrame
+from origin.dialogue.frames import BargeInFrame, FaultFrame, MoodFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
 from origin.dialogue.matcher import Completeness
 from origin.dialogue.microphone import Levels
 from origin.dialogue.state import DialogueState
@@ -162,8 +161,7 @@ class Conversation(FrameProcessor):
                 if frame.text:
                     self._texts.append(frame.text)
                 return
-            case UserStoppedSpeakingFrame():
-                await self.push_frame(frame, direction)
+            case TurnEndedFrame():
                 await self._user_finished()
                 return
             case TypedTextFrame():
