@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from core import limits
-from core.errors import RemoteProtocolError
+from core.errors import FabricError, RemoteProtocolError
 
 __all__ = [
     "VERSION",
@@ -195,9 +195,14 @@ _server: Final[msgspec.msgpack.Decoder[ServerFrame]] = msgspec.msgpack.Decoder(S
 
 
 def encode(frame: ClientFrame | ServerFrame) -> bytes:
-    """Header and body of one frame."""
+    """Header and body of one frame.
+
+    Raises: FabricError: `too-large`; only lists of very many keys can be.
+    """
     buffer = bytearray(_HEADER_SIZE)
     _encoder.encode_into(frame, buffer, _HEADER_SIZE)
+    if len(buffer) > _HEADER_SIZE + _FRAME_SIZE_MAX:
+        raise FabricError("too-large", f"{len(buffer)} bytes do not fit into one frame of the local fabric")
     buffer[:_HEADER_SIZE] = (len(buffer) - _HEADER_SIZE).to_bytes(_HEADER_SIZE, "big")
     return bytes(buffer)
 

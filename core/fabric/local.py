@@ -154,10 +154,20 @@ class _Link:
             _log.warning("local fabric: connection to %s lost, reconnecting", self.path)
             await self._tell(False)
             await self._connect()
-            for number, route in self._routes.items():
-                self._send(route.announce(number))
+            for number, route in list(self._routes.items()):
+                self._announce(number, route)
             _log.info("local fabric: connected to %s again", self.path)
             await self._tell(True)
+
+    def _announce(self, number: int, route: _Route) -> None:
+        try:
+            self._send(route.announce(number))
+        except FabricError:
+            # More keys than one frame can name: begin this watch anew; what was deleted meanwhile stays unreported.
+            _log.warning("local fabric: a watch of %d keys begins anew", len(route.known))
+            route.known.clear()
+            route.revision = 0
+            self._send(route.announce(number))
 
     async def _tell(self, connected: bool) -> None:
         if self._on_connection is None:

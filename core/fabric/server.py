@@ -233,16 +233,15 @@ class _Peer:
         task.add_done_callback(self._tasks.discard)
 
     async def _finish(self, call: int, work: Coroutine[None, None, frames.Done]) -> None:
-        answer: frames.ServerFrame
         try:
-            answer = await work
+            answer = encode(await work)
         except FabricError as error:
-            answer = frames.Failed(call, error.code, str(error))
+            answer = encode(frames.Failed(call, error.code, str(error)))
         except (LocalProtocolError, RemoteProtocolError) as error:
             _log.warning("local fabric: peer disconnected, it does not speak the protocol (%s)", error)
             self._connection.abort()
             return
-        self._connection.send(encode(answer))
+        self._connection.send(answer)
 
     async def _request(self, frame: frames.Request) -> frames.Done:
         payload = await self._bus.request(frame.subject, frame.payload, min(frame.timeout_s, _ANSWER_S_MAX))

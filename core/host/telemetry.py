@@ -31,7 +31,7 @@ _QUIET: Final = (
     "asyncio",
 )
 """Loggers heard from WARNING on, however talkative the rest is; some of them write what people said or every packet."""
-_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _PLAIN_VALUE: Final = re.compile(r'[^\s"=]+')
 
 # A JSON Web Token is three base64url parts, the first of which is an encoded `{"`; a cut-off one has two.

@@ -200,3 +200,21 @@ async def test_a_hung_server_times_out(socket_path: Path, monkeypatch: pytest.Mo
         writer.close()
     listener.close()
     await listener.wait_closed()
+
+
+async def test_a_watch_of_very_many_keys_survives_a_restart(socket_path: Path) -> None:
+    first = LocalFabricServer(socket_path)
+    await first.start()
+    bus, store = await connect_local(socket_path)
+    watch = await store.watch("")
+    for number in range(1_400):
+        await first.store.put(f"{number}.{'k' * 240}", b"")
+    async with asyncio.timeout(10):
+        for _ in range(1_400):
+            await anext(watch)
+    await first.aclose()
+    async with LocalFabricServer(socket_path) as second:
+        await second.store.put("new", b"")
+        async with asyncio.timeout(10):
+            assert (await anext(watch)).key == "new"
+        await bus.aclose()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core import limits
-from core.errors import ConfigError
+from core.errors import ConfigError, FabricError
 from core.fabric import frames
 from core.fabric.frames import encode
 from core.fabric.local import LocalFabricServer, connect_local
@@ -135,3 +135,16 @@ async def test_a_silent_stranger_is_let_go(server: LocalFabricServer, monkeypatc
     async with asyncio.timeout(5):
         assert await reader.read() == b""
     writer.close()
+
+
+async def test_more_keys_than_one_answer_can_name(server: LocalFabricServer) -> None:
+    bus, store = await connect_local(server.path)
+    watch = await store.watch("")
+    for number in range(1_400):
+        await server.store.put(f"{number}.{'k' * 240}", b"")
+    with pytest.raises(FabricError) as caught:
+        await store.keys("")
+    assert caught.value.code == "too-large"
+    assert len(await store.keys("1000.")) == 1
+    assert [(await anext(watch)).key[:2] for _ in range(2)] == ["0.", "1."]
+    await bus.aclose()
