@@ -26,6 +26,7 @@ export class EncodedPipe {
   #keyframeRequest = false;
   #playout: { rtpTimestamp: number; absoluteMs: number } | null = null;
   #lastFeedbackMs = -Infinity;
+  #lastSendMs = -Infinity;
   #lastToc = SILENT_TOC;
 
   constructor(post: (report: WorkerReport) => void) {
@@ -67,6 +68,7 @@ export class EncodedPipe {
    */
   send(packet: Uint8Array, absoluteMs: number): Uint8Array<ArrayBuffer> | null {
     const toc = packet[0];
+    this.#lastSendMs = absoluteMs;
     if (toc !== undefined) this.#lastToc = toc;
     else if (absoluteMs - this.#lastFeedbackMs < FEEDBACK_INTERVAL_MS) return null;
     if (this.#nothingToSay()) return null;
@@ -81,9 +83,11 @@ export class EncodedPipe {
     }
   }
 
-  /** Call every FEEDBACK_INTERVAL_MS: without a microphone, feedback goes on the control channel. */
+  /** Call every FEEDBACK_INTERVAL_MS: where no microphone packet comes by, feedback goes on the control channel. */
   tick(absoluteMs: number): void {
-    if (absoluteMs - this.#lastFeedbackMs < FEEDBACK_INTERVAL_MS * 1.5 || this.#nothingToSay()) return;
+    const microphone = absoluteMs - this.#lastSendMs < FEEDBACK_INTERVAL_MS;
+    const patience = microphone ? FEEDBACK_INTERVAL_MS * 2 : FEEDBACK_INTERVAL_MS / 2;
+    if (absoluteMs - this.#lastFeedbackMs < patience || this.#nothingToSay()) return;
     this.#feedbackOnChannel(absoluteMs);
   }
 
