@@ -231,12 +231,12 @@ class Animator:
         slots = np.array([row.slot for row in rows], dtype=np.intp)
         times = np.array([row.media_time for row in rows], dtype=np.float64) / MEDIA_CLOCK_HZ
         states = np.array([row.state for row in rows], dtype=np.int8)
-        levels = np.array([row.user_level for row in rows], dtype=np.float64)
+        levels = np.fmin(np.fmax([row.user_level for row in rows], 0.0), 1.0)  # NaN becomes 0
         elapsed = np.maximum(times - self._times[slots], 0.0)
         self._times[slots] = times
         mouth, speaking = self._follow_speech(rows, slots, times, elapsed)
         loudness, energy = self._hear(rows, slots, elapsed, mouth[:, _VOICE], speaking)
-        pose = self._behaviours.step(slots, times, states, np.nan_to_num(levels), speaking)
+        pose = self._behaviours.step(slots, times, states, levels, speaking)
         layer_mouth(pose, mouth[:, : len(ARTICULATORS)], mouth[:, len(ARTICULATORS) :], loudness, energy)
         shown = limit_steps(pose, self._poses[slots], elapsed)
         self._poses[slots] = shown

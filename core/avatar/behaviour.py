@@ -77,20 +77,29 @@ _LONG_PHRASE_S: Final = 4.0
 _CATCH_UP_S: Final = 1.0
 """Events missed by more than this (the face was not shown) are dropped, not replayed."""
 
-_EYES: Final = np.array([channel(name) for name in ("leftEye.yaw", "leftEye.pitch", "rightEye.yaw", "rightEye.pitch")])
-_LOOKS: Final = np.array(
-    [channel(name) for name in (
-        "eyeLookOutLeft", "eyeLookInLeft", "eyeLookDownLeft", "eyeLookUpLeft",
-        "eyeLookInRight", "eyeLookOutRight", "eyeLookDownRight", "eyeLookUpRight",
-    )]
+
+def _columns(*names: str) -> slice:
+    """Evenly spaced channels as a slice: a view costs a fifth of a gather."""
+    columns = [channel(name) for name in names]
+    step = columns[1] - columns[0]
+    if columns != list(range(columns[0], columns[-1] + 1, step)):
+        raise ValueError(f"{names} are not evenly spaced in the rig")
+    return slice(columns[0], columns[-1] + 1, step)
+
+
+_PITCHES: Final = _columns("leftEye.pitch", "rightEye.pitch")
+_YAWS: Final = _columns("leftEye.yaw", "rightEye.yaw")
+_LOOKS_LEFT: Final = _columns("eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft")
+_LOOKS_RIGHT: Final = _columns("eyeLookDownRight", "eyeLookInRight", "eyeLookOutRight", "eyeLookUpRight")
+_LOOK_SOURCE: Final = np.array(
+    [channel(name) for name in ("leftEye.pitch", "leftEye.yaw", "leftEye.yaw", "leftEye.pitch",
+                                "rightEye.pitch", "rightEye.yaw", "rightEye.yaw", "rightEye.pitch")]
 )  # fmt: skip
-_LOOK_SOURCE: Final = np.array([0, 0, 1, 1, 2, 2, 3, 3])
-_LOOK_GAIN: Final = np.array([1, -1] * 4, dtype=np.float32) / np.float32(_LOOK_RANGE_RAD)
-_LIDS: Final = np.array([channel(name) for name in ("eyeBlinkLeft", "eyeWideLeft", "eyeBlinkRight", "eyeWideRight")])
-_LID_SOURCE: Final = np.array([2, 3, 6, 7])
-_LID_GAIN: Final = np.array([0.42, 0.22, 0.42, 0.22], dtype=np.float32)
-"""Lids follow vertical gaze: the upper lid covers half the way down, opens a little on the way up."""
-_WIDES: Final = _LIDS[[1, 3]]
+_LOOK_GAIN: Final = np.array([1, -1, 1, -1, 1, 1, -1, -1], dtype=np.float32) / np.float32(_LOOK_RANGE_RAD)
+_BLINKS: Final = _columns("eyeBlinkLeft", "eyeBlinkRight")
+_WIDES: Final = _columns("eyeWideLeft", "eyeWideRight")
+_LID_DOWN, _LID_UP = np.float32(0.42), np.float32(0.22)
+"""Lids follow vertical gaze: the upper lid covers nearly half the way down, opens a little on the way up."""
 
 
 class Behaviours:
@@ -221,7 +230,7 @@ class Behaviours:
         easing = self._easing[slots]
         value, velocity, target = easing[:, 0], easing[:, 1], easing[:, 2]
         target[:, _P["mouth"]] = mouth
-        target[:, _P["attention"]] = np.minimum(levels, 1.0) * target[:, _P["listen"]]
+        target[:, _P["attention"]] = levels * target[:, _P["listen"]]
         decay = _RATES * elapsed[:, None]
         away = value - target
         swing = velocity * elapsed[:, None] + away * decay
@@ -240,14 +249,17 @@ class Behaviours:
         shift = np.minimum(np.maximum((times - gaze[:, _SHIFT_START]) * gaze[:, _SHIFT_SPEED], 0.0), 1.0)
         shift *= shift * (3.0 - 2.0 * shift)
         angles = gaze[:, _FROM] + (gaze[:, _TO] - gaze[:, _FROM]) * shift[:, None]
-        eyes = pose[:, _EYES]
-        eyes[:, :2] += angles
-        eyes[:, 2:] += angles
-        pose[:, _EYES] = eyes
-        looks = np.minimum(np.maximum(eyes[:, _LOOK_SOURCE] * _LOOK_GAIN, 0.0), 1.0)
-        pose[:, _LOOKS] = looks
-        pose[:, _LIDS] += looks[:, _LID_SOURCE] * _LID_GAIN
-        pose[:, _WIDES] *= 1.0 - np.minimum(blink, 1.0)[:, None]
+        pose[:, _YAWS] += angles[:, :1]
+        pose[:, _PITCHES] += angles[:, 1:]
+        looks = pose.take(_LOOK_SOURCE, axis=1)
+        looks *= _LOOK_GAIN
+        np.minimum(np.maximum(looks, 0.0, out=looks), 1.0, out=looks)
+        pose[:, _LOOKS_LEFT] = looks[:, :4]
+        pose[:, _LOOKS_RIGHT] = looks[:, 4:]
+        pose[:, _BLINKS] += looks[:, ::4] * _LID_DOWN
+        wides = pose[:, _WIDES]
+        wides += looks[:, 3::4] * _LID_UP
+        wides *= 1.0 - np.minimum(blink, 1.0)[:, None]
 
     # --- events --------------------------------------------------------------------------------------------------
 

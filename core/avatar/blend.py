@@ -25,10 +25,18 @@ _SHOWN: Final[dict[str, tuple[tuple[str, float], ...]]] = {
     "tongue": (("tongueOut", 1.0),),
 }
 """Weights that show an articulator, with gains."""
-_MOUTH: Final = np.array([channel(name) for shown in _SHOWN.values() for name, _ in shown])
-_SOURCE: Final = np.array([ARTICULATORS.index(name) for name, shown in _SHOWN.items() for _ in shown])
-_GAIN: Final = np.array([gain for shown in _SHOWN.values() for _, gain in shown], dtype=np.float32)
-_LOUD: Final = np.array([name in ("jaw", "lower_down", "upper_up") for name, shown in _SHOWN.items() for _ in shown])
+
+
+def _mouth_matrix() -> NDArray[np.float32]:
+    matrix = np.zeros((len(ARTICULATORS), BLENDSHAPE_COUNT), dtype=np.float32)
+    for articulator, shown in _SHOWN.items():
+        for name, gain in shown:
+            matrix[ARTICULATORS.index(articulator), channel(name)] = gain
+    return matrix
+
+
+_MOUTH: Final = _mouth_matrix()
+_LOUD: Final = np.array([name in ("jaw", "lower_down", "upper_up") for name in ARTICULATORS], dtype=np.float32)
 """What a louder voice opens further."""
 
 _JAW: Final = channel("jawOpen")
@@ -39,13 +47,12 @@ _PUFF_GAIN: Final = 0.16
 
 _SHUT: Final[dict[str, float]] = {
     "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0, "mouthUpperUpLeft": 0.0,
-    "mouthUpperUpRight": 0.0, "tongueOut": 0.0, "mouthRollLower": 0.14, "mouthRollUpper": 0.10, "mouthPressLeft": 0.18,
+    "mouthUpperUpRight": 0.0, "tongueOut": 0.0, "mouthRollLower": 0.18, "mouthRollUpper": 0.14, "mouthPressLeft": 0.18,
     "mouthPressRight": 0.18, "mouthShrugLower": 0.0,
 }  # fmt: skip
 """Lips that touch: nothing parts them. Rounding stays ("boom")."""
-_JAW_LEFT: Final = (0.04, 0.3, 0.12)
-"""Jaw behind shut lips: offset, part of what its neighbours want, most. `mouthClose` seals exactly as much: lips meet
-by their own movement, so that the jaw need not snap shut at every /b/."""
+_JAW_LEFT: Final = (0.02, 0.12, 0.06)
+"""Jaw behind shut lips: offset, part of what its neighbours want, most. `mouthClose` seals exactly as much."""
 _BITE: Final[dict[str, float]] = {
     "jawOpen": 0.07, "mouthClose": 0.02, "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0,
     "mouthUpperUpLeft": 0.16, "mouthUpperUpRight": 0.16, "tongueOut": 0.0, "mouthRollLower": 0.42,
@@ -53,12 +60,16 @@ _BITE: Final[dict[str, float]] = {
 """The lower lip rolled in under the upper teeth, which show."""
 
 
-def _posture(table: dict[str, float]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    return np.array([channel(name) for name in table]), np.array(list(table.values()), dtype=np.float32)
+def _posture(table: dict[str, float]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Which weights a seal decides, and how: both float32[52]."""
+    mask, pose = np.zeros((2, BLENDSHAPE_COUNT), dtype=np.float32)
+    for name, value in table.items():
+        mask[channel(name)], pose[channel(name)] = 1.0, value
+    return mask, pose
 
 
-_SHUT_COLUMNS, _SHUT_POSE = _posture(_SHUT)
-_BITE_COLUMNS, _BITE_POSE = _posture(_BITE)
+_SHUT_MASK, _SHUT_POSE = _posture(_SHUT)
+_BITE_MASK, _BITE_POSE = _posture(_BITE)
 
 
 def _step_max() -> NDArray[np.float32]:
@@ -94,17 +105,15 @@ def layer_mouth(
         loudness: float32[n], 1 = normal voice; opens the mouth further or less.
         energy: float32[n] in [0, 1]: sound that no phoneme explains; moves the jaw.
     """
-    wanted = articulators[:, _SOURCE] * _GAIN
-    wanted[:, _LOUD] *= loudness[:, None]
-    pose[:, _MOUTH] += wanted
+    weights = pose[:, :BLENDSHAPE_COUNT]
+    opened = articulators * (1.0 + (loudness - 1.0)[:, None] * _LOUD)
+    weights += np.einsum("na,ac->nc", opened, _MOUTH)
     pose[:, _JAW] += energy
     lips, teeth = seals[:, :1], seals[:, 1:]
-    biting = pose[:, _BITE_COLUMNS]
-    biting += (_BITE_POSE - biting) * teeth
-    pose[:, _BITE_COLUMNS] = biting
-    shutting = pose[:, _SHUT_COLUMNS]
-    shutting += (_SHUT_POSE - shutting) * lips
-    pose[:, _SHUT_COLUMNS] = shutting
+    weights *= 1.0 - teeth * _BITE_MASK
+    weights += teeth * _BITE_POSE
+    weights *= 1.0 - lips * _SHUT_MASK
+    weights += lips * _SHUT_POSE
     jaw, shut = pose[:, _JAW], lips[:, 0]
     offset, part, most = _JAW_LEFT
     left = np.minimum(offset + part * np.maximum(jaw, 0.0), most)
