@@ -51,8 +51,9 @@ _SHUT: Final[dict[str, float]] = {
     "mouthPressRight": 0.18, "mouthShrugLower": 0.0,
 }  # fmt: skip
 """Lips that touch: nothing parts them. Rounding stays ("boom")."""
-_JAW_LEFT: Final = (0.02, 0.12, 0.06)
-"""Jaw behind shut lips: offset, part of what its neighbours want, most. `mouthClose` seals exactly as much."""
+_JAW_LEFT: Final = (0.01, 0.08, 0.03)
+"""Jaw behind shut lips: offset, part of what its neighbours want, most. `mouthClose` seals exactly as much, so
+the lips meet in rigs that subtract it from the jaw and, but for a hair, in those that multiply."""
 _BITE: Final[dict[str, float]] = {
     "jawOpen": 0.07, "mouthClose": 0.02, "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0,
     "mouthUpperUpLeft": 0.16, "mouthUpperUpRight": 0.16, "tongueOut": 0.0, "mouthRollLower": 0.42,
