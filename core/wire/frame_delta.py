@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 import numpy as np
@@ -20,10 +21,8 @@ _SHIFT_ARRAYS: Final[tuple[NDArray[np.int32], ...]] = tuple(np.array(s, dtype=np
 _HALF_ARRAYS: Final[tuple[NDArray[np.int32], ...]] = tuple((1 << s) >> 1 for s in _SHIFT_ARRAYS)
 _MAX_ARRAY: Final[NDArray[np.int32]] = np.array(WEIGHT_MAX, dtype=np.int32)
 _UNIT_WEIGHT: Final[NDArray[np.int32]] = np.where(_MAX_ARRAY == 1023, 1, 4).astype(np.int32)
-_SETTLED: Final = 48
-_CALM: Final = 400
-"""Sums of all weights' distances from the baseline, in about 1/1023: below the first, steps are finest; below the
-second, medium."""
+_MOVED_MAX: Final = (48, 400, 3000)
+"""Sums of all weights' distances from the baseline, in about 1/1023, up to which step codes 0, 1 and 2 are taken."""
 _JOINT_CALM: Final = 24
 """Farthest joint component from the baseline below which joints have the finest step."""
 
@@ -36,7 +35,7 @@ def _rice_parameter(values: list[int]) -> int:
 def _choose_step(distances: NDArray[np.int32]) -> int:
     """How coarse this frame's deltas may be: fast movement hides small errors, stillness does not."""
     moved = int((np.abs(distances) * _UNIT_WEIGHT).sum())
-    return 0 if moved < _SETTLED else 2 if moved < _CALM else 3
+    return bisect_right(_MOVED_MAX, moved)
 
 
 def write_weights(writer: BitWriter, target: NDArray[np.int32], state: list[int]) -> None:

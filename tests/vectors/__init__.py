@@ -1,0 +1,1 @@
+"""Test vectors of the wire, read by pytest and by the TypeScript tests. `python -m tests.vectors` writes them."""
