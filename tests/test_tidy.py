@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,27 @@ def test_what_is_locked_covers_what_is_asked_for() -> None:
     assert not missing, f"run `make lock`: {sorted(missing)} are not locked"
     packages = [line for line in text("requirements.lock").splitlines() if re.match(r"^[a-z0-9]", line)]
     assert text("requirements.lock").count("--hash=sha256:") >= len(packages)
+
+
+def test_what_is_imported_is_asked_for() -> None:
+    """Nothing is used only because somebody else happens to need it too."""
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    asked = [*project["dependencies"], *(name for names in project["optional-dependencies"].values() for name in names)]
+    packages = {normalized(re.split(r"[\[<>=!~; ]", name)[0]) for name in asked}
+    providers = metadata.packages_distributions()
+    offenders = []
+    for name in python_files():
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.Import):
+                modules = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = {(node.module or "").partition(".")[0]}
+            else:
+                continue
+            for module in modules - sys.stdlib_module_names - {*ROOMS, "tests"}:
+                if not packages & {normalized(provider) for provider in providers.get(module, [module])}:
+                    offenders.append(f"{name}: {module} is imported, and pyproject.toml does not ask for it")
+    report(offenders)
 
 
 def normalized(name: str) -> str:
