@@ -249,9 +249,12 @@ def test_what_is_imported_is_asked_for() -> None:
                 modules = {(node.module or "").partition(".")[0]}
             else:
                 continue
-            for module in modules - sys.stdlib_module_names - {*ROOMS, "tests"}:
-                if not packages & {normalized(provider) for provider in providers.get(module, [module])}:
-                    offenders.append(f"{name}: {module} is imported, and pyproject.toml does not ask for it")
+            unasked = {
+                module
+                for module in modules - sys.stdlib_module_names - {*ROOMS, "tests"}
+                if not packages & {normalized(provider) for provider in providers.get(module, [module])}
+            }
+            offenders += [f"{name}: {module} is imported, but pyproject.toml does not ask for it" for module in unasked]
     report(offenders)
 
 
