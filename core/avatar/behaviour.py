@@ -313,6 +313,10 @@ class Behaviours:
             self._easing[slot, 0] = target
             self._due[slot, _NEXT_BLINK] = time_s + log_normal(seed, _DRAW_OPEN, 9, 1.6, 0.4)
         self._fixate(slot, time_s, at_viewer=not thinking)
+        if thinking:
+            # The turning away must be seen: no blink hides it.
+            due = self._due[slot]
+            due[_NEXT_BLINK] = max(due[_NEXT_BLINK], time_s + 0.4)
 
     def _run_due(self, slot: int, time_s: float) -> None:
         due = self._due[slot]
@@ -417,6 +421,7 @@ class Behaviours:
         if time_s - self._gestures[slot, _START, _INHALE] > 1.2:
             self._gesture(slot, _INHALE, time_s, 0.75, 0.35, 0.65, 1.0)
         if self._states[slot] != FaceState.LISTENING:
+            self._easing[slot, 2, [_P["yaw"], _P["pitch"]]] = 0.0
             self._fixate(slot, time_s, at_viewer=True)
 
     def _gesture(
