@@ -38,4 +38,4 @@ def _rest() -> AnimationFrame:
 
 
 REST_FRAME: Final = _rest()
-"""The rig's rest pose: all weights 0, all joints identity. The baseline of every delta until something is acknowledged."""
+"""The rig's rest pose: all weights 0, all joints identity. Every delta's baseline until something is acknowledged."""
