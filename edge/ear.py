@@ -61,7 +61,10 @@ _ONSET_S: Final = 0.02
 _UTTERANCE_GAP_S: Final = 1.5
 """Sound after a longer silence is a new utterance, not the old one resumed."""
 _DUCK_S: Final = 0.02
-_CUT_S: Final = 0.10
+_CUT_S: Final = 0.09
+_CUT_PROBABILITY: Final = 0.4
+_CUT_GAP_S: Final = 0.08
+"""A stop inside the first syllable does not save the character from being cut."""
 _RELEASE_S: Final = 0.30
 _LOST_S: Final = 0.12
 """Packets that stay away this long in the middle of speech count as silence: a sender with DTX stops sending."""
@@ -132,6 +135,7 @@ class Ear:
             )
         if self._silent(unit):
             self.skipped += 1
+            self._echo.silent(now)
             self._next_timestamp = unit.timestamp + TICK_SAMPLES
             self._silence(TICK_SAMPLES // _TICKS_PER_SAMPLE, unit.timestamp, now, events)
             return events
@@ -209,7 +213,8 @@ class Ear:
     def _window(self, level_db: float, timestamp: int, user: bool, events: list[EarEvent]) -> None:
         """One 10 ms window that starts at `timestamp`."""
         energy = self._energy
-        quiet = energy.push(level_db, speaking=self.speaking)
+        # What is only echo is silence of the user, however loud it is.
+        quiet = energy.push(level_db if user else energy.floor_db, speaking=self.speaking)
         self.level += 0.3 * (min(1.0, max(0.0, (level_db + 60.0) / 45.0)) - self.level)
         heard = not quiet and user
         self._barge_in(heard, timestamp, events)
@@ -257,7 +262,8 @@ class Ear:
                 events.append(EarEvent("duck", self._barge_onset))
             return
         lasted_s = (timestamp - self._barge_onset) / MEDIA_CLOCK_HZ
-        if self._barge == "duck" and heard and lasted_s >= _CUT_S and self.probability >= _SPEECH_PROBABILITY:
+        voiced = self.probability >= _CUT_PROBABILITY and self._energy.quiet_windows * HOP_S < _CUT_GAP_S
+        if self._barge == "duck" and voiced and lasted_s >= _CUT_S:
             self._barge = "cut"
             events.append(EarEvent("cut", self._barge_onset))
         elif self._barge == "duck" and lasted_s >= _RELEASE_S and not heard:
