@@ -18,7 +18,8 @@ NPM := .ci/npm
 ARGS ?=
 export STRICT ?=
 
-.PHONY: help run setup test check fix bench e2e lock clean
+.PHONY: help run setup test check fix bench e2e lock clean check-ruff check-mypy check-basedpyright check-imports \
+	check-tidy check-vectors check-client
 
 help: ## What there is to do
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -39,20 +40,35 @@ e2e: setup ## Only the tests in the browser
 	@.ci/chromium
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
-check: setup ## Format, lint, types, imports, house rules, vectors: all that needs no running system
+CHECKS := check-ruff check-mypy check-basedpyright check-imports check-tidy check-vectors check-client
+check: $(CHECKS) ## Format, lint, types, imports, house rules, vectors: all that needs no running system (-k: do not stop)
+
+check-ruff: setup
 	$(call say,ruff)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
+
+check-mypy: setup
 	$(call say,mypy)
 	@$(BIN)/mypy
+
+check-basedpyright: setup
 	$(call say,basedpyright)
 	@$(BIN)/basedpyright
+
+check-imports: setup
 	$(call say,import-linter)
 	@$(BIN)/lint-imports --no-cache --no-logo
+
+check-tidy: setup
 	$(call say,house rules)
 	@$(BIN)/python -m pytest tests/test_tidy.py
+
+check-vectors: setup
 	$(call say,vectors)
 	@$(BIN)/python -m tests.vectors --check
+
+check-client: setup
 	$(call say,client)
 	@$(NPM) run check
 
