@@ -228,6 +228,8 @@ class Ear:
     def _may_start(self, timestamp: int, events: list[EarEvent]) -> None:
         if self._onset is None:
             self._onset = timestamp
+        if self._barge == "duck":
+            return  # over the character's voice only what cuts it counts as the user's speech
         if self._energy.loud_windows * HOP_S < _ONSET_S or self.probability < _SPEECH_PROBABILITY:
             return
         paused_at = self._paused_at

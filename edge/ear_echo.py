@@ -33,6 +33,9 @@ _PRIOR_DB: Final = -4.0
 _COUPLING_MIN_DB: Final = -45.0
 _COUPLING_MAX_DB: Final = 3.0
 _COUPLING_SILENT_DB: Final = -30.0
+_FLOOR_RISE_DB: Final = 0.2
+_FLOOR_MARGIN_DB: Final = 6.0
+"""The room's noise in a band wavers this much above its quietest moments."""
 _LOUD_DB: Final = -45.0
 _LEARNING_UP: Final = 0.4
 _LEARNING_DOWN: Final = 0.06
@@ -59,6 +62,7 @@ class EchoTest:
         self._played = np.full((_SLOTS, LOG_MEL_BANDS), -100.0, np.float32)
         self._heard = np.full((_SLOTS, LOG_MEL_BANDS), -100.0, np.float32)
         self._coupling = np.full(LOG_MEL_BANDS, _PRIOR_DB, np.float32)
+        self._floor = np.full(LOG_MEL_BANDS, _QUIET_DB, np.float32)
         self._slot = -1
         self._last_played_at = -1e9
         self._now = 0.0
@@ -149,5 +153,6 @@ class EchoTest:
             loudest = self._played[(self._slot - np.arange(_DELAYS[-1] + _TAIL[-1])) % _SLOTS].max(axis=0)
         else:
             loudest = (self._played[(self._slot - self.delay_slots - _TAIL) % _SLOTS] + _TAIL_DB).max(axis=0)
-        echo = np.maximum(loudest + self._coupling, _QUIET_DB)
+        self._floor = np.minimum(frame, self._floor + _FLOOR_RISE_DB)
+        echo = np.maximum(loudest + self._coupling, np.maximum(self._floor + _FLOOR_MARGIN_DB, _QUIET_DB))
         return int((frame > echo + _EXCESS_DB).sum()) >= _USER_BANDS
