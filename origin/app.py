@@ -141,7 +141,9 @@ class _Api:
             raise ProblemError(403, "origin-not-allowed", "Pages of this origin get no tickets here.")
         if self._config.allow_local and _is_local(request):
             return
-        raise ProblemError(401, "api-key-required", "Send an API key (Authorization: Bearer).", {"WWW-Authenticate": "Bearer"})
+        raise ProblemError(
+            401, "api-key-required", "Send an API key (Authorization: Bearer).", {"WWW-Authenticate": "Bearer"}
+        )
 
     def _known(self, secret: str) -> bool:
         # All keys are compared, each in constant time: the answer's timing tells nothing.

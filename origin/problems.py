@@ -38,5 +38,8 @@ def problem_response(problem: ProblemError) -> JSONResponse:
         "detail": problem.detail,
     }
     return JSONResponse(
-        body, problem.status, headers={**problem.headers, "Cache-Control": "no-store"}, media_type="application/problem+json"
+        body,
+        problem.status,
+        headers={**problem.headers, "Cache-Control": "no-store"},
+        media_type="application/problem+json",
     )

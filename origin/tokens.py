@@ -38,9 +38,7 @@ class TicketKey:
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
-        public = private.public_key().public_bytes(
-            serialization.Encoding.Raw, serialization.PublicFormat.Raw
-        )
+        public = private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
         required = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(public)}
         canonical = json.dumps(required, separators=(",", ":"), sort_keys=True).encode()
         self.key_id = _base64url(hashlib.sha256(canonical).digest())

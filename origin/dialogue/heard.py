@@ -16,7 +16,8 @@ class SpokenUtterance:
     Attributes:
         id: utterance id.
         turn_id: the turn it answers.
-        clauses: text of each clause with the tick at which it ends and its words on the utterance's clock.
+        clauses: each clause's text, the ticks at which it begins and ends, and its words on the utterance's clock (none
+            when the voice did not tell: they are then spread over the clause by their length).
         heard_until: ticks that were audible, as far as is known.
         complete: whether all of it was sent.
         cut: whether it was interrupted.
@@ -24,14 +25,24 @@ class SpokenUtterance:
 
     id: int
     turn_id: int
-    clauses: list[tuple[str, int, tuple[WordSpan, ...]]] = field(default_factory=list)
+    clauses: list[tuple[str, int, int, tuple[WordSpan, ...]]] = field(default_factory=list)
     heard_until: int = 0
     complete: bool = False
     cut: bool = False
 
     def add(self, text: str, start: int, end: int, words: tuple[WordSpan, ...]) -> None:
-        """A clause that will sound from `start` to `end`. Without word times they are spread by length."""
-        self.clauses.append((text, end, words or _spread(text, start, end)))
+        """A clause that will sound from `start` to `end`."""
+        self.clauses.append((text, start, end, words))
+
+    def stretch(self, end: int) -> None:
+        """The last clause lasts longer than was known."""
+        text, start, _, words = self.clauses[-1]
+        self.clauses[-1] = (text, start, end, words)
+
+    @property
+    def end(self) -> int:
+        """The tick after its last word."""
+        return self.clauses[-1][2] if self.clauses else 0
 
     def note(self, heard_until: int) -> None:
         """The viewer has heard this much; positions only grow."""
@@ -40,12 +51,13 @@ class SpokenUtterance:
     @property
     def text(self) -> str:
         """All of it."""
-        return " ".join(text for text, _, _ in self.clauses)
+        return " ".join(text for text, *_ in self.clauses)
 
     def heard_text(self) -> str:
         """The words that were audible. A word counts when at least half of it was."""
         parts: list[str] = []
-        for text, end, words in self.clauses:
+        for text, start, end, timed in self.clauses:
+            words = timed or _spread(text, start, end)
             if self.heard_until >= end:
                 parts.append(text)
                 continue

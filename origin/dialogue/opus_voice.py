@@ -84,9 +84,7 @@ class MicrophoneDecoder:
         try:
             frames = self._codec.decode(av.Packet(opus))
             parts = [
-                resampled.to_ndarray().tobytes()
-                for frame in frames
-                for resampled in self._resampler.resample(frame)
+                resampled.to_ndarray().tobytes() for frame in frames for resampled in self._resampler.resample(frame)
             ]
         except av.FFmpegError as error:
             raise ValueError(str(error)) from None

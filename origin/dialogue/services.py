@@ -14,12 +14,14 @@ from pipecat.processors.frame_processor import FrameProcessor
 
 from core.errors import ConfigError
 from core.host.entropy import Entropy
-from core.limits import MEDIA_CLOCK_HZ
 from origin.config import OriginConfig
 from origin.dialogue.character import Character
 from origin.dialogue.matcher import Matcher
 from origin.dialogue.stt import EarPool
 from origin.dialogue.tts import VoiceWorker
+
+_NO_KEY: Final = "none"
+"""The OpenAI client insists on some key; servers of one's own need none."""
 
 __all__ = ["LLM", "STT", "TTS", "Shared", "check_services"]
 
@@ -76,11 +78,14 @@ def _pocketsphinx(shared: Shared, character: Character) -> FrameProcessor:
 
 
 def _openai_stt(shared: Shared, character: Character) -> FrameProcessor:
-    from origin.dialogue.openai_speech import WholeUtteranceSTTService
+    from pipecat.services.openai.stt import OpenAISTTService
 
     config = shared.config.stt
-    return WholeUtteranceSTTService(
-        base_url=config.base_url, model=config.model, api_key=config.api_key, timeout_s=config.timeout_s
+    return OpenAISTTService(
+        api_key=config.api_key or _NO_KEY,
+        base_url=config.base_url,
+        settings=OpenAISTTService.Settings(model=config.model),
+        ttfs_p99_latency=config.timeout_s,
     )
 
 
@@ -112,16 +117,13 @@ def _espeak(shared: Shared, character: Character) -> FrameProcessor:
 
 
 def _openai_tts(shared: Shared, character: Character) -> FrameProcessor:
-    from origin.dialogue.openai_speech import ClauseTTSService
+    from pipecat.services.openai.tts import OpenAITTSService
 
     config = shared.config.tts
-    return ClauseTTSService(
+    return OpenAITTSService(
+        api_key=config.api_key or _NO_KEY,
         base_url=config.base_url,
-        model=config.model,
-        voice=config.voice,
-        api_key=config.api_key,
-        sample_rate=MEDIA_CLOCK_HZ,
-        timeout_s=config.timeout_s,
+        settings=OpenAITTSService.Settings(model=config.model, voice=config.voice),
     )
 
 

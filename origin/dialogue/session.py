@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.pipeline.pipeline import Pipeline
@@ -131,6 +131,10 @@ class DialogueSession:
             async with asyncio.timeout(_REHEARSAL_S_MAX):
                 await spoken.wait()
 
+    def history(self) -> list[dict[str, Any]]:
+        """The conversation as a language model would see it."""
+        return [message for message in self._state.context.messages if isinstance(message, dict)]
+
     def end(self, reason: str) -> None:
         """Begin to free everything; `closed` tells when that is done. Idempotent."""
         if self._ending is None:
@@ -146,10 +150,10 @@ class DialogueSession:
         self._state.closed = True
         if self._subscription is not None:
             await self._subscription.aclose()
-        pipeline, *others = self._tasks or [None]
+        others = list(self._tasks)
+        pipeline = others.pop(0) if others else None
         for task in others:
-            if task is not None:
-                task.cancel()
+            task.cancel()
         if pipeline is not None:
             await self._worker.cancel(reason=self.reason)
             _, pending = await asyncio.wait({pipeline}, timeout=_END_S_MAX)
@@ -157,7 +161,7 @@ class DialogueSession:
                 _log.warning("session %s: the pipeline does not end, cancelling it", self.id)
                 task.cancel()
             others.append(pipeline)
-        await asyncio.gather(*(task for task in others if task is not None), return_exceptions=True)
+        await asyncio.gather(*others, return_exceptions=True)
         self._tasks = []
         self.closed.set()
 
@@ -172,8 +176,10 @@ class DialogueSession:
         if not self._opened:
             self.end("not-opened")
             return
-        while (left_s := self._last_heard + SESSION_IDLE_S_MAX - loop.time()) > 0:
+        left_s = SESSION_IDLE_S_MAX - self._open_s_max
+        while left_s > 0:
             await asyncio.sleep(left_s)
+            left_s = self._last_heard + SESSION_IDLE_S_MAX - loop.time()
         self.end("idle")
 
     # --- the bus -----------------------------------------------------------------------------------------------
@@ -259,7 +265,7 @@ def _pipeline(
             VADProcessor(vad_analyzer=SharedSileroAnalyzer(params)),
             STT[config.stt.service](shared, character),
             turns,
-            Conversation(state, microphone.levels, voice.interrupt, config.greet),
+            Conversation(state, microphone.levels, voice.silence, config.greet),
             LLM[config.llm.service](shared, character),
             ClauseCutter(state),
             TTS[config.tts.service](shared, character),

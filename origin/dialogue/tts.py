@@ -139,9 +139,7 @@ class EspeakTTSService(TTSService):
             phonemes=tuple(PhonemeSpan(*phoneme) for phoneme in clause.phonemes),
         )
         for offset in range(0, len(clause.pcm), _CHUNK_BYTES):
-            yield TTSAudioRawFrame(
-                clause.pcm[offset : offset + _CHUNK_BYTES], MEDIA_CLOCK_HZ, 1, context_id=context_id
-            )
+            yield TTSAudioRawFrame(clause.pcm[offset : offset + _CHUNK_BYTES], MEDIA_CLOCK_HZ, 1, context_id=context_id)
 
     async def _speak_twice(self, text: str) -> Clause:
         try:

@@ -27,7 +27,14 @@ from pipecat.utils.text.base_text_aggregator import TextType
 from core.speech.messages import Transcript
 from origin.config import TurnConfig
 from origin.dialogue.clauses import split_clauses
-from origin.dialogue.frames import BargeInFrame, FaultFrame, MoodFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
+from origin.dialogue.frames import (
+    BargeInFrame,
+    FaultFrame,
+    MoodFrame,
+    TurnEndedFrame,
+    TypedTextFrame,
+    ViewerOpenedFrame,
+)
 from origin.dialogue.matcher import Completeness
 from origin.dialogue.microphone import Levels
 from origin.dialogue.state import DialogueState
@@ -74,7 +81,7 @@ class CompletenessStopStrategy(BaseUserTurnStopStrategy):
             await self._maybe_end()
         elif isinstance(frame, TranscriptionFrame):
             self._texts.append(frame.text)
-            self._transcribed = self._transcribed or frame.finalized
+            self._transcribed = True
             await self._maybe_end()
         return ProcessFrameResult.CONTINUE
 

@@ -12,12 +12,13 @@ from collections import deque
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
+import soxr
 from pipecat.frames.frames import (
     AggregatedTextFrame,
     Frame,
     InterruptionFrame,
     LLMFullResponseEndFrame,
-    LLMFullResponseStartFrame,
     TTSAudioRawFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
@@ -44,6 +45,7 @@ __all__ = ["VoiceOutput"]
 
 _log = logging.getLogger(__name__)
 
+_Samples = npt.NDArray[np.int16]
 _BURST_PACKETS: Final = 8
 """After so many packets in a row other sessions get their turn."""
 
@@ -63,8 +65,16 @@ class _Open:
         self.packets = 0
         self.phonemes: deque[PhonemeSpan] = deque()
         self.due = now
+        self.untimed = False
+        self._resampler: soxr.ResampleStream | None = None
 
-    def push_mel(self, pcm: np.ndarray[Any, np.dtype[np.int16]]) -> None:
+    def resample(self, pcm: _Samples, rate_hz: int) -> _Samples:
+        """To the media clock, continuously over the chunks of a service that speaks at another rate."""
+        if self._resampler is None:
+            self._resampler = soxr.ResampleStream(rate_hz, MEDIA_CLOCK_HZ, 1, dtype="int16")
+        return np.asarray(self._resampler.resample_chunk(pcm), np.int16)
+
+    def push_mel(self, pcm: _Samples) -> None:
         self.mel_frames.extend(frame.tobytes() for frame in self.mel.push(pcm.astype(np.float32) / 32768.0))
 
     @property
@@ -87,7 +97,7 @@ class VoiceOutput(FrameProcessor):
         self._bitrate_bps = bitrate_bps
         self._open: _Open | None = None
         self._announced = ""
-        self._answering = False
+        self._silenced = False
         self._mood: tuple[str, float, float] | None = None
         self._messages: dict[int, dict[str, Any]] = {}
 
@@ -96,6 +106,8 @@ class VoiceOutput(FrameProcessor):
         await super().process_frame(frame, direction)
         if direction is FrameDirection.DOWNSTREAM:
             match frame:
+                case TTSAudioRawFrame() | ClauseTimesFrame() | LLMFullResponseEndFrame() if self._silenced:
+                    pass  # of the answer that was interrupted
                 case TTSAudioRawFrame():
                     await self._sound(frame)
                 case ClauseTimesFrame():
@@ -106,12 +118,11 @@ class VoiceOutput(FrameProcessor):
                     self._feel(frame)
                 case FaultFrame():
                     self._state.send(Fault(code=frame.code, message=frame.message))
-                case LLMFullResponseStartFrame():
-                    self._answering = True
                 case LLMFullResponseEndFrame():
                     await self._finish()
                 case InterruptionFrame():
-                    self.interrupt()
+                    self.silence()
+                    self._silenced = False
                 case _:
                     pass
         await self.push_frame(frame, direction)
@@ -144,6 +155,7 @@ class VoiceOutput(FrameProcessor):
         )
         end = words[-1].end if words else start
         current.spoken.add(text, start, end, words)
+        current.untimed = not words
         self._state.send(ReplyText(utterance_id=current.spoken.id, text=text, words=words))
 
     async def _sound(self, frame: TTSAudioRawFrame) -> None:
@@ -153,17 +165,13 @@ class VoiceOutput(FrameProcessor):
         pcm = np.frombuffer(frame.audio, np.int16)
         if frame.num_channels > 1:
             pcm = pcm.reshape(-1, frame.num_channels)[:, 0]
+        if frame.sample_rate != MEDIA_CLOCK_HZ:
+            pcm = current.resample(pcm, frame.sample_rate)
         current.push_mel(pcm)
         current.pcm = np.concatenate([current.pcm, pcm])
-        if not current.spoken.clauses[-1][2] if current.spoken.clauses else False:
-            self._stretch(current)
+        if current.untimed:
+            current.spoken.stretch(current.end)
         await self._send_whole_packets(current)
-
-    @staticmethod
-    def _stretch(current: _Open) -> None:
-        """A clause without word times lasts as long as its sound."""
-        text, _, words = current.spoken.clauses[-1]
-        current.spoken.clauses[-1] = (text, current.end, words)
 
     async def _send_whole_packets(self, current: _Open) -> None:
         offset = 0
@@ -189,7 +197,7 @@ class VoiceOutput(FrameProcessor):
             await asyncio.sleep(0)
         current.due += TICK_S
 
-    def _send(self, current: _Open, pcm: np.ndarray[Any, np.dtype[np.int16]]) -> None:
+    def _send(self, current: _Open, pcm: _Samples) -> None:
         opus = current.encoder.encode(pcm)
         until = (current.packets + 1) * TICK_SAMPLES
         phonemes: list[PhonemeSpan] = []
@@ -211,7 +219,6 @@ class VoiceOutput(FrameProcessor):
 
     async def _finish(self) -> None:
         """The answer is complete: the rest of the sound, and what the encoder still holds."""
-        self._answering = False
         current = self._open
         if current is None:
             self._state.turn("idle")
@@ -235,13 +242,14 @@ class VoiceOutput(FrameProcessor):
 
     # --- interruption ------------------------------------------------------------------------------------------
 
-    def interrupt(self) -> None:
+    def silence(self) -> None:
         """Everything that is not audible yet is forgotten; the conversation keeps the words that were heard.
 
-        Called by the conversation at once, and again when the interruption has come through the pipeline.
+        The conversation calls this at once; until its interruption has come through the pipeline, and has emptied the
+        queues on its way, what still comes in is not spoken.
         """
+        self._silenced = True
         self._announced = ""
-        self._answering = False
         current, self._open = self._open, None
         self._state.speaking = False
         utterance = current.spoken if current is not None else self._newest_unheard()
@@ -256,7 +264,7 @@ class VoiceOutput(FrameProcessor):
         utterance = self._state.utterances.get(self._state.utterance_id)
         if utterance is None or utterance.cut or not utterance.clauses:
             return None
-        return None if utterance.heard_until >= utterance.clauses[-1][1] else utterance
+        return None if utterance.heard_until >= utterance.end else utterance
 
     def settle(self, utterance: SpokenUtterance) -> None:
         """Write into the conversation what was heard of a cut utterance; again when a later position comes in."""

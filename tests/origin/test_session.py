@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.limits import SPEECH_AHEAD_S_MAX, TICK_SAMPLES
+from core.speech.messages import (
+    BargeIn,
+    Closed,
+    Fault,
+    MicrophonePacket,
+    Mood,
+    Playout,
+    Ready,
+    ReplyText,
+    SpeechCancel,
+    SpeechEnd,
+    SpeechPacket,
+    SpeechStart,
+    StageTimes,
+    Transcript,
+    TurnState,
+    UserText,
+    up_subject,
+)
+from origin.dialogue.services import Shared
+from tests.origin.viewer import Viewer, sound, synthesise
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_typed_text_is_answered_aloud(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    assert (await viewer.wait(Ready)).display_name == "Mira"
+    asked = time.monotonic()
+    await viewer.send(UserText(text="Thank you!"))
+    end = await viewer.wait(SpeechEnd)
+    packets = sound(viewer, 1)
+    assert [packet.index for packet in packets] == list(range(end.packets))
+    assert all(packet.opus and len(packet.log_mel) == 40 for packet in packets)
+    assert viewer.all(SpeechStart)[0].turn_id == 1
+    assert [turn.state for turn in viewer.all(TurnState)] == ["thinking", "speaking", "idle"]
+    assert viewer.all(Mood)[0].label == "happy"
+    for packet in packets:
+        for span in packet.phonemes:
+            assert packet.index * TICK_SAMPLES <= span.start < (packet.index + 1) * TICK_SAMPLES
+            assert span.start < span.end
+    words = [word for reply in viewer.all(ReplyText) for word in reply.words]
+    assert words and all(a.end <= b.start for a, b in zip(words, words[1:], strict=False))
+    assert words[-1].end <= end.packets * TICK_SAMPLES
+    assert viewer.at(ReplyText) < viewer.at(SpeechPacket) < asked + 1.0
+    assert set(viewer.all(StageTimes)[0].stages) == {"think", "speak"}
+    await viewer.aclose()
+
+
+async def test_speech_never_runs_further_ahead_than_allowed(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    await viewer.send(UserText(text="tell me about saturn"))
+    await viewer.wait(SpeechPacket, when=lambda packet: packet.index >= 70)
+    arrivals = [at for at, message in viewer.received if isinstance(message, SpeechPacket)]
+    for index, at in enumerate(arrivals):
+        assert index * 0.02 - (at - arrivals[0]) <= SPEECH_AHEAD_S_MAX + 0.005
+    assert arrivals[40] - arrivals[0] < 0.5  # but the first second comes at once
+    await viewer.aclose()
+
+
+async def test_spoken_question_is_understood_and_answered_at_once(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    spoke = await viewer.speak(await synthesise(shared, "What is your name?"))
+    await viewer.wait(SpeechPacket)
+    final = await viewer.wait(Transcript, when=lambda transcript: transcript.final)
+    assert final.text == "what is your name" and final.turn_id == 1
+    assert any("Mira" in reply.text for reply in viewer.all(ReplyText))
+    # The floor is 150 ms of silence; the rest of a second is for a machine that does other things as well.
+    assert 0.1 < viewer.at(SpeechPacket) - spoke < 1.0
+    stages = viewer.all(StageTimes)[0].stages
+    assert set(stages) == {"detect", "transcribe", "think", "speak"}
+    assert sum(stages.values()) == pytest.approx(1e3 * (viewer.at(SpeechPacket) - spoke), abs=60)
+    await viewer.aclose()
+
+
+async def test_barge_in_stops_at_once_and_keeps_what_was_heard(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    await viewer.send(UserText(text="tell me about jupiter"))
+    reply = await viewer.wait(ReplyText)
+    await viewer.wait(SpeechPacket)
+    word = reply.words[2]
+    await viewer.send(BargeIn(utterance_id=1, heard_until=word.end - 1))
+    await viewer.wait(SpeechCancel)
+    sent = len(viewer.all(SpeechPacket))
+    heard = " ".join(word.text for word in reply.words[:3])
+    assert viewer.session.history()[-1] == {"role": "assistant", "content": heard}
+    await asyncio.sleep(0.15)
+    assert len(viewer.all(SpeechPacket)) == sent
+    # A later, more exact position corrects the history.
+    await viewer.send(Playout(utterance_id=1, heard_until=reply.words[3].end))
+    await asyncio.sleep(0.05)
+    assert viewer.session.history()[-1]["content"] == " ".join(word.text for word in reply.words[:4])
+    await viewer.aclose()
+
+
+async def test_an_interruption_before_any_word_leaves_nothing_in_the_history(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    await viewer.send(UserText(text="tell me about jupiter"))
+    await viewer.wait(SpeechPacket)
+    await viewer.send(BargeIn(utterance_id=1, heard_until=0, cause="request"))
+    await viewer.wait(SpeechCancel)
+    assert [message["role"] for message in viewer.session.history()] == ["user"]
+    await viewer.aclose()
+
+
+async def test_typed_text_interrupts_speech_and_is_answered(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    await viewer.send(UserText(text="tell me about saturn"))
+    await viewer.wait(SpeechPacket)
+    await viewer.send(UserText(text="goodbye"))
+    assert (await viewer.wait(SpeechCancel)).utterance_id == 1
+    await viewer.wait(SpeechEnd, when=lambda end: end.utterance_id == 2)
+    kinds = [
+        (type(message), message.utterance_id)
+        for _, message in viewer.received
+        if isinstance(message, (SpeechCancel, SpeechStart, SpeechPacket))
+    ]
+    after = kinds[kinds.index((SpeechCancel, 1)) :]
+    assert (SpeechPacket, 1) not in after and (SpeechPacket, 2) in after
+    await viewer.aclose()
+
+
+async def test_noise_and_silence_get_no_answer(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    hiss = np.random.default_rng(3).normal(0, 900, 48_000).astype(np.int16)
+    await viewer.speak(hiss, tail_s=0.8)
+    assert viewer.all(SpeechPacket) == []
+    assert viewer.all(Transcript) == []
+    await viewer.aclose()
+
+
+async def test_bad_messages_are_dropped_and_the_session_lives(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    await viewer.bus.publish(up_subject("s"), b"\xff garbage")
+    await viewer.send(MicrophonePacket(opus=b"", timestamp=0))
+    await viewer.send(MicrophonePacket(opus=b"\xff" * 7, timestamp=960))
+    await viewer.send(UserText(text="x" * 2_001))
+    await viewer.send(UserText(text="  "))
+    await viewer.send(Playout(utterance_id=99, heard_until=5))
+    await viewer.send(BargeIn(utterance_id=99, heard_until=5))
+    await viewer.send(UserText(text="thanks"))
+    await viewer.wait(SpeechEnd)
+    assert viewer.session.dropped >= 4
+    await viewer.aclose()
+
+
+async def test_a_dead_voice_is_restarted_and_the_clause_is_spoken(shared: Shared) -> None:
+    assert shared.voice is not None
+    viewer = await Viewer.connect(shared)
+    shared.voice.process.kill()
+    await viewer.send(UserText(text="thanks"))
+    await viewer.wait(SpeechEnd)
+    assert len(viewer.all(SpeechPacket)) > 20
+    await viewer.aclose()
+
+
+async def test_a_dead_recogniser_is_admitted_and_restarted(shared: Shared) -> None:
+    assert shared.ears is not None
+    viewer = await Viewer.connect(shared)
+    pcm = await synthesise(shared, "How far away is the moon?")
+    talking = asyncio.create_task(viewer.speak(pcm, tail_s=1.0))
+    await asyncio.sleep(0.9)
+    before = shared.ears.ears[0].process.restarts
+    shared.ears.ears[0].process.kill()
+    await talking
+    assert (await viewer.wait(Fault)).code == "stt-failed"
+    reply = await viewer.wait(ReplyText)
+    assert "ears" in reply.text or "catch" in reply.text
+    await shared.ears.ears[0].process.wait_up(10)
+    assert shared.ears.ears[0].process.restarts == before + 1
+    await viewer.send(BargeIn(utterance_id=1, heard_until=0))
+    await viewer.speak(await synthesise(shared, "Thank you!"), tail_s=0.8)
+    await viewer.wait(Transcript, when=lambda transcript: transcript.final and transcript.text == "thank you")
+    await viewer.aclose()
+
+
+async def test_fifty_sessions_leave_nothing_behind(shared: Shared) -> None:
+    async def one(index: int) -> None:
+        viewer = await Viewer.connect(shared, f"s{index}")
+        await viewer.send(UserText(text="thanks"))
+        await viewer.wait(SpeechPacket)
+        await viewer.send(Closed(reason="test"))
+        async with asyncio.timeout(3):
+            await viewer.session.closed.wait()
+        assert viewer.reader is not None
+        viewer.reader.cancel()
+        await viewer.bus.aclose()
+
+    for index in range(10):  # allocators and caches fill
+        await one(index)
+    tasks = len(asyncio.all_tasks())
+    gc.collect()
+    before = _resident_bytes()
+    for index in range(50):
+        await one(index)
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert len(asyncio.all_tasks()) == tasks
+    grown = _resident_bytes() - before
+    assert grown < 8 * 1024 * 1024, f"{grown / 1024:.0f} KiB in 50 sessions"
+
+
+async def test_a_ticket_nobody_uses_frees_its_session(shared: Shared) -> None:
+    from core.fabric.memory import MemoryBus
+    from origin.dialogue.session import DialogueSession
+
+    session = DialogueSession("unused", shared.characters["mira"], shared, MemoryBus(), open_s_max=0.05)
+    await session.start()
+    async with asyncio.timeout(3):
+        await session.closed.wait()
+    assert session.reason == "not-opened"
