@@ -12,13 +12,16 @@ export class AudibleClock {
   /** The last answer of `audibleTicks`. */
   lastTicks: number | null = null;
   readonly #playout = new PlayoutClock();
+  readonly #closed = new AbortController();
   #probing = false;
 
   constructor() {
     // Another loudspeaker has another latency: Bluetooth adds 100 to 250 ms.
-    (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.addEventListener("devicechange", () => {
-      void this.measureOutputLatency();
-    });
+    (navigator as { mediaDevices?: MediaDevices }).mediaDevices?.addEventListener(
+      "devicechange",
+      () => void this.measureOutputLatency(),
+      { signal: this.#closed.signal },
+    );
   }
 
   /** Unwrapped media ticks audible at `nowMs`; null where nobody knows. */
@@ -42,5 +45,9 @@ export class AudibleClock {
     this.unwrapper.reset();
     this.#playout.reset();
     this.lastTicks = null;
+  }
+
+  close(): void {
+    this.#closed.abort();
   }
 }

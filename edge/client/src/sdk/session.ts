@@ -1,36 +1,22 @@
-import { BLENDSHAPE_INDEX, BLENDSHAPES } from "../avatar/rig";
-import type { StateFace } from "../stream/stateFace";
-import type { MotionSample } from "../stream/timeline";
-import type { UnitReport } from "../transports/messages";
 import { emptyCounters } from "../transports/messages";
 import { WebRtcLink } from "../transports/webrtc";
 import { decodeControl, encodeControl } from "../wire/control";
-import { AudibleClock } from "./audibleClock";
 import { backoffMs } from "./backoff";
 import { Conversation } from "./conversation";
 import { DebugTrace } from "./debug";
 import { TypedEmitter } from "./emitter";
 import { VisavisError } from "./errors";
-import {
-  FACE_STATES,
-  type ConnectionState,
-  type FaceStateName,
-  type MicrophoneState,
-  type SessionEvents,
-} from "./events";
-import { Face, type FaceDriver } from "./face";
+import type { ConnectionState, FaceStateName, MicrophoneState, SessionEvents } from "./events";
+import { Face } from "./face";
+import { MediaPath } from "./mediaPath";
 import { openMicrophone } from "./microphone";
 import { TEXT_CHARS_MAX, type ConnectOptions } from "./options";
-import { Speaker } from "./speaker";
 import { summarise, type SessionStats } from "./stats";
 import { requestTicket, type Ticket } from "./ticket";
-import { VoiceGate } from "../stream/voiceGate";
-import { wrapTimestamp } from "../stream/timestamps";
 
 /** No packet for this long on a connected link: the POP is dead, whatever ICE still believes. */
 const SILENCE_MS_MAX = 3_000;
 const WATCHDOG_MS = 500;
-const PLAYOUT_NOTE_MS = 50;
 
 /**
  * A conversation with a character. Made by `connect()`; or make one and `start()` it to let even the first attempt be
@@ -46,9 +32,7 @@ export class Session extends TypedEmitter<SessionEvents> {
   readonly #conversation = new Conversation((name, event) => {
     this.emit(name, event as never);
   });
-  readonly #clock = new AudibleClock();
-  readonly #gate = new VoiceGate();
-  readonly #speaker: Speaker;
+  readonly #media: MediaPath;
   readonly #face: Face;
   readonly #ownsFace: boolean;
   readonly #abort = new AbortController();
@@ -62,21 +46,19 @@ export class Session extends TypedEmitter<SessionEvents> {
   #attemptsMax = Infinity;
   #wake: (() => void) | null = null;
   #watchdog: ReturnType<typeof setInterval> | null = null;
-  #lastUnitMs = 0;
-  #lastNoteMs = 0;
-  #framesDrawn = 0;
   #totals = { delayS: 0, emitted: 0 };
-  /** The stretch of voice that is arriving: its first packet, and whether that has been heard. */
-  #voice: { readonly ticks: number; readonly arrivalMs: number; heard: boolean } | null = null;
 
   constructor(options: ConnectOptions) {
     super();
     this.#options = options;
-    this.#speaker = new Speaker((gain) => {
-      this.debug.gains.push({ atMs: performance.now(), gain });
-    });
     this.#ownsFace = !(options.renderer instanceof Face);
     this.#face = options.renderer instanceof Face ? options.renderer : new Face(options.renderer ?? null);
+    this.#media = new MediaPath(this.#conversation, this.#face, this.debug, {
+      onFrame: (sample) => {
+        if (this.listening("frame")) this.emit("frame", sample);
+      },
+      onVoiceHeard: (ms) => void this.#measurePlayout(ms),
+    });
   }
 
   get connection(): ConnectionState {
@@ -115,7 +97,7 @@ export class Session extends TypedEmitter<SessionEvents> {
     const wanted = this.#options.microphone ?? false;
     if (wanted === true) await this.#acquireMicrophone();
     else if (wanted instanceof MediaStream) this.#useMicrophone(wanted, false);
-    this.#face.setDriver(this.#driver);
+    this.#face.setDriver(this.#media);
     addEventListener("online", this.#hurry);
     await this.#connectLoop("connecting");
   }
@@ -146,8 +128,7 @@ export class Session extends TypedEmitter<SessionEvents> {
   /** Make the character stop talking. Its voice goes silent here at once, without waiting for anybody. */
   interrupt(): void {
     this.#link?.sendControl(encodeControl("client-message", { t: "interrupt" }));
-    if (this.state === "speaking") this.#gate.silence();
-    this.#tick();
+    if (this.state === "speaking") this.#media.silence();
   }
 
   /**
@@ -175,8 +156,8 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   /** Call from a click after "sound-blocked". */
   async resumeSound(): Promise<void> {
-    this.emit("sound-blocked", { blocked: !(await this.#speaker.play()) });
-    void this.#clock.measureOutputLatency();
+    this.emit("sound-blocked", { blocked: !(await this.#media.speaker.play()) });
+    void this.#media.clock.measureOutputLatency();
   }
 
   /** Figures on connection, motion and sound. */
@@ -189,8 +170,8 @@ export class Session extends TypedEmitter<SessionEvents> {
       this.#totals,
       {
         motionPath: link?.motion ?? null,
-        outputLatencyMs: this.#clock.outputLatencyMs,
-        framesDrawn: this.#framesDrawn,
+        outputLatencyMs: this.#media.clock.outputLatencyMs,
+        framesDrawn: this.#media.framesDrawn,
       },
     );
     this.#totals = totals;
@@ -255,12 +236,12 @@ export class Session extends TypedEmitter<SessionEvents> {
   #open(ticket: Ticket, pop: Ticket["pops"][number], signal: AbortSignal): Promise<WebRtcLink> {
     const microphone = this.#microphoneTrack();
     const later = this.#options.microphone === "later";
-    this.#resetMedia();
+    this.#media.reset();
     return WebRtcLink.open(
       { ticket, pop, microphone, direction: microphone !== null || later ? "sendrecv" : "recvonly", signal },
       {
         onUnit: (unit) => {
-          this.#receiveUnit(unit);
+          this.#media.receive(unit);
         },
         onControl: (data) => {
           this.#receiveControl(data);
@@ -274,13 +255,12 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   #adopt(link: WebRtcLink): void {
     this.#link = link;
-    this.#lastUnitMs = performance.now();
+    this.#media.setLink(link);
     this.#totals = { delayS: 0, emitted: 0 };
     link.sendControl(encodeControl("client-ready", { version: "1.0.0", about: { library: "visavis" } }, newId()));
-    this.#speaker.attach(link.stream);
-    void this.#speaker.play().then((playing) => {
+    void this.#media.speaker.play().then((playing) => {
       if (!playing) this.emit("sound-blocked", { blocked: true });
-      else void this.#clock.measureOutputLatency();
+      else void this.#media.clock.measureOutputLatency();
     });
     if (link.motion === "none") {
       this.emit("fault", {
@@ -290,7 +270,7 @@ export class Session extends TypedEmitter<SessionEvents> {
       });
     }
     this.#watchdog = setInterval(() => {
-      if (link.motion !== "none" && performance.now() - this.#lastUnitMs > SILENCE_MS_MAX) {
+      if (link.motion !== "none" && performance.now() - this.#media.lastUnitMs > SILENCE_MS_MAX) {
         void this.#reconnect(
           new VisavisError(
             "connection-lost",
@@ -305,7 +285,7 @@ export class Session extends TypedEmitter<SessionEvents> {
     if (this.#connection !== "connected") return;
     this.#dropLink();
     this.#setConnection("reconnecting", error, null);
-    this.#resetMedia();
+    this.#media.reset();
     await this.#connectLoop("reconnecting").catch(() => undefined);
   }
 
@@ -336,14 +316,13 @@ export class Session extends TypedEmitter<SessionEvents> {
     this.#watchdog = null;
     this.#link?.close();
     this.#link = null;
+    this.#media.setLink(null);
   }
 
-  #resetMedia(): void {
-    this.#clock.reset();
-    this.#gate.reset();
-    this.#conversation.reset();
-    this.#voice = null;
-    this.#face.timeline.reset(performance.now());
+  /** The budget's last stage can only be seen here: from the first voice packet's arrival until it is heard. */
+  async #measurePlayout(afterArrivalMs: number): Promise<void> {
+    const { roundTripMs } = await this.stats();
+    this.#conversation.measured("playout", afterArrivalMs + (roundTripMs ?? 0) / 2);
   }
 
   #end(error: VisavisError | null): void {
@@ -353,7 +332,7 @@ export class Session extends TypedEmitter<SessionEvents> {
     this.#dropLink();
     this.#wake?.();
     removeEventListener("online", this.#hurry);
-    this.#speaker.close();
+    this.#media.close();
     if (this.#ownsMicrophone) for (const track of this.#microphoneStream?.getTracks() ?? []) track.stop();
     this.#microphoneStream = null;
     this.#face.setDriver(null);
@@ -369,50 +348,6 @@ export class Session extends TypedEmitter<SessionEvents> {
     this.emit("connection", { state, error, retryInMs, attempt: this.#attempt });
   }
 
-  // --- media ---------------------------------------------------------------------------------------------------
-
-  readonly #driver: FaceDriver = {
-    audibleTicks: (nowMs) => this.#audible(nowMs),
-    stateFace: () => this.#stateFace(),
-    onDrawn: (sample, nowMs) => {
-      this.#drawn(sample, nowMs);
-    },
-  };
-
-  #receiveUnit(unit: UnitReport): void {
-    const nowMs = performance.now();
-    const arrivalMs = unit.absoluteMs - performance.timeOrigin;
-    this.#lastUnitMs = nowMs;
-    const ticks = this.#clock.unwrapper.unwrap(unit.rtpTimestamp);
-    const { speech, duck, cut, sequenceNumber } = unit;
-    if (this.#gate.receive({ ticks, speech, duck, cut })) {
-      this.#face.timeline.cut(ticks, nowMs);
-      this.#conversation.voiceEnded(true);
-    }
-    const state = FACE_STATES[unit.state];
-    if (state && ticks === this.#clock.unwrapper.newest) this.#conversation.setState(state);
-    if (unit.values !== null) {
-      const weights = unit.values.subarray(0, BLENDSHAPES.length);
-      const frame = { weights, joints: unit.values.subarray(BLENDSHAPES.length), syncScore: unit.syncScore };
-      this.#face.timeline.push({ ticks, frame, sequenceNumber, speech, arrivalMs });
-    }
-    if (!speech) this.#voice = null;
-    else this.#voice ??= { ticks, arrivalMs, heard: false };
-    const jawOpen = unit.values?.[BLENDSHAPE_INDEX.jawOpen] ?? null;
-    const { rtpTimestamp } = unit;
-    this.debug.received.push({
-      atMs: arrivalMs,
-      rtpTimestamp,
-      sequenceNumber,
-      jawOpen,
-      state: unit.state,
-      speech,
-      duck,
-      cut,
-    });
-    this.#tick();
-  }
-
   #receiveControl(data: string): void {
     try {
       const message = decodeControl(data);
@@ -422,60 +357,10 @@ export class Session extends TypedEmitter<SessionEvents> {
         );
         return;
       }
-      this.#conversation.receive(message, this.#clock.unwrapper);
+      this.#conversation.receive(message, this.#media.clock.unwrapper);
     } catch (error) {
       console.warn("visavis: a control message could not be understood", error);
     }
-  }
-
-  /** What must happen at the audible time even while the page is hidden and nothing is drawn. */
-  #tick(): void {
-    const nowMs = performance.now();
-    const audible = this.#audible(nowMs);
-    const { gain, rampMs } = this.#gate.target(audible);
-    this.#speaker.setGain(gain, rampMs);
-    if (audible === null) return;
-    this.#conversation.audible(audible);
-    this.#measurePlayout(audible, nowMs);
-    if (nowMs - this.#lastNoteMs < PLAYOUT_NOTE_MS) return;
-    this.#lastNoteMs = nowMs;
-    this.#link?.notePlayout(wrapTimestamp(audible), nowMs);
-  }
-
-  #audible(nowMs: number): number | null {
-    const report = this.#link?.playout() ?? null;
-    return this.#clock.audibleTicks(report, nowMs);
-  }
-
-  /** The budget's last stage can only be seen here: from the first voice packet's arrival until it is heard. */
-  #measurePlayout(audible: number, nowMs: number): void {
-    const voice = this.#voice;
-    if (voice === null || voice.heard || audible < voice.ticks) return;
-    voice.heard = true;
-    void this.stats().then(({ roundTripMs }) => {
-      this.#conversation.measured("playout", nowMs - voice.arrivalMs + (roundTripMs ?? 0) / 2);
-    });
-  }
-
-  #stateFace(): StateFace | null {
-    if (this.#link?.motion !== "none") return null;
-    return { state: this.state, level: this.#link.playout()?.audioLevel ?? 0 };
-  }
-
-  #drawn(sample: MotionSample, nowMs: number): void {
-    this.#framesDrawn += 1;
-    this.#tick();
-    const audible = this.#clock.lastTicks;
-    this.debug.drawn.push({
-      atMs: nowMs,
-      rtpTimestamp: sample.ticks === null ? null : wrapTimestamp(sample.ticks),
-      sequenceNumber: sample.sequenceNumber,
-      jawOpen: sample.pose.weights[BLENDSHAPE_INDEX.jawOpen]!,
-      source: sample.source,
-      idle: sample.idle,
-      audibleTimestamp: audible === null ? null : wrapTimestamp(audible),
-    });
-    if (this.listening("frame")) this.emit("frame", sample);
   }
 
   // --- microphone ----------------------------------------------------------------------------------------------

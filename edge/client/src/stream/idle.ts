@@ -7,6 +7,8 @@ const BLINK_OPEN_MS = 140;
 const BLINK_INTERVAL_MS = 3_900;
 const BREATH_MS = 4_300;
 const GAZE_HOLD_MS = 2_300;
+/** A face without any smile looks sad. */
+const REST_SMILE = 0.16;
 
 /** A repeatable pseudo-random number in [0, 1) per integer (an integer hash after Mueller). */
 function noise(index: number): number {
@@ -48,6 +50,10 @@ export function addIdle(pose: Pose, timeMs: number, amount: number): void {
   for (const name of ["eyeBlinkLeft", "eyeBlinkRight"] as const) {
     const index = BLENDSHAPE_INDEX[name];
     pose.weights[index] = Math.max(pose.weights[index]!, blink);
+  }
+  for (const name of ["mouthSmileLeft", "mouthSmileRight"] as const) {
+    const index = BLENDSHAPE_INDEX[name];
+    pose.weights[index] = Math.max(pose.weights[index]!, REST_SMILE);
   }
   const breath = (0.5 - 0.5 * Math.cos((2 * Math.PI * timeMs) / BREATH_MS)) * amount;
   rotateJoint(pose, JOINT_INDEX.spine, -0.012 * breath, 0, 0);

@@ -1,0 +1,149 @@
+import { BLENDSHAPE_INDEX, BLENDSHAPES } from "../avatar/rig";
+import type { StateFace } from "../stream/stateFace";
+import { wrapTimestamp } from "../stream/timestamps";
+import type { MotionSample } from "../stream/timeline";
+import { VoiceGate } from "../stream/voiceGate";
+import type { UnitReport } from "../transports/messages";
+import type { WebRtcLink } from "../transports/webrtc";
+import { AudibleClock } from "./audibleClock";
+import type { Conversation } from "./conversation";
+import type { DebugTrace } from "./debug";
+import { FACE_STATES } from "./events";
+import type { Face, FaceDriver } from "./face";
+import { Speaker } from "./speaker";
+
+/** How often the worker is told what is audible; in between it counts on. */
+const PLAYOUT_NOTE_MS = 50;
+
+/** What the media path tells its session. */
+export interface MediaEvents {
+  readonly onFrame: (sample: MotionSample) => void;
+  /** The first voice of an answer is heard, so long after it arrived. */
+  readonly onVoiceHeard: (afterArrivalMs: number) => void;
+}
+
+/**
+ * From a received access unit to what is heard and seen: the voice's loudness, the face's motion, the words as they
+ * become audible. It is the face's driver and stays over reconnections; a link is given to it and taken away.
+ */
+export class MediaPath implements FaceDriver {
+  readonly clock = new AudibleClock();
+  readonly speaker: Speaker;
+  /** performance.now() of the newest unit. */
+  lastUnitMs = 0;
+  framesDrawn = 0;
+  readonly #gate = new VoiceGate();
+  readonly #conversation: Conversation;
+  readonly #face: Face;
+  readonly #debug: DebugTrace;
+  readonly #events: MediaEvents;
+  #link: WebRtcLink | null = null;
+  #lastNoteMs = 0;
+  /** The stretch of voice that is arriving: its first packet, and whether that has been heard. */
+  #voice: { readonly ticks: number; readonly arrivalMs: number; heard: boolean } | null = null;
+
+  constructor(conversation: Conversation, face: Face, debug: DebugTrace, events: MediaEvents) {
+    this.#conversation = conversation;
+    this.#face = face;
+    this.#debug = debug;
+    this.#events = events;
+    this.speaker = new Speaker((gain) => {
+      debug.gains.push({ atMs: performance.now(), gain });
+    });
+  }
+
+  /** Sound and motion come from this link from now on; null: from none. */
+  setLink(link: WebRtcLink | null): void {
+    this.#link = link;
+    this.lastUnitMs = performance.now();
+    if (link !== null) this.speaker.attach(link.stream);
+  }
+
+  /** A unit came, before any jitter buffer: act on barge-in at once, keep the motion for its time. */
+  receive(unit: UnitReport): void {
+    const nowMs = performance.now();
+    const { speech, duck, cut, sequenceNumber, rtpTimestamp, values, state } = unit;
+    const arrivalMs = unit.absoluteMs - performance.timeOrigin;
+    this.lastUnitMs = nowMs;
+    const ticks = this.clock.unwrapper.unwrap(rtpTimestamp);
+    if (this.#gate.receive({ ticks, speech, duck, cut })) {
+      this.#face.timeline.cut(ticks, nowMs);
+      this.#conversation.voiceEnded(true);
+    }
+    const name = FACE_STATES[state];
+    if (name && ticks === this.clock.unwrapper.newest) this.#conversation.setState(name);
+    if (values !== null) {
+      const weights = values.subarray(0, BLENDSHAPES.length);
+      const frame = { weights, joints: values.subarray(BLENDSHAPES.length), syncScore: unit.syncScore };
+      this.#face.timeline.push({ ticks, frame, sequenceNumber, speech, arrivalMs });
+    }
+    if (!speech) this.#voice = null;
+    else this.#voice ??= { ticks, arrivalMs, heard: false };
+    const jawOpen = values?.[BLENDSHAPE_INDEX.jawOpen] ?? null;
+    this.#debug.received.push({ atMs: arrivalMs, rtpTimestamp, sequenceNumber, jawOpen, state, speech, duck, cut });
+    this.#follow(this.audibleTicks(nowMs), nowMs);
+  }
+
+  /** Silence what is buffered, without waiting for the POP. */
+  silence(): void {
+    this.#gate.silence();
+    const nowMs = performance.now();
+    this.#follow(this.audibleTicks(nowMs), nowMs);
+  }
+
+  audibleTicks(nowMs: number): number | null {
+    return this.clock.audibleTicks(this.#link?.playout() ?? null, nowMs);
+  }
+
+  stateFace(): StateFace | null {
+    if (this.#link?.motion !== "none") return null;
+    return { state: this.#conversation.state, level: this.#link.playout()?.audioLevel ?? 0 };
+  }
+
+  onDrawn(sample: MotionSample, nowMs: number): void {
+    this.framesDrawn += 1;
+    const audible = this.clock.lastTicks;
+    this.#follow(audible, nowMs);
+    this.#debug.drawn.push({
+      atMs: nowMs,
+      rtpTimestamp: sample.ticks === null ? null : wrapTimestamp(sample.ticks),
+      sequenceNumber: sample.sequenceNumber,
+      jawOpen: sample.pose.weights[BLENDSHAPE_INDEX.jawOpen]!,
+      source: sample.source,
+      idle: sample.idle,
+      audibleTimestamp: audible === null ? null : wrapTimestamp(audible),
+    });
+    this.#events.onFrame(sample);
+  }
+
+  /** A new connection counts its media time anew. */
+  reset(): void {
+    this.clock.reset();
+    this.#gate.reset();
+    this.#voice = null;
+    this.#conversation.reset();
+    this.#face.timeline.reset(performance.now());
+  }
+
+  close(): void {
+    this.#link = null;
+    this.speaker.close();
+    this.clock.close();
+  }
+
+  /** What must happen at the audible time; driven by units as well as by drawing, so also while the page is hidden. */
+  #follow(audible: number | null, nowMs: number): void {
+    const { gain, rampMs } = this.#gate.target(audible);
+    this.speaker.setGain(gain, rampMs);
+    if (audible === null) return;
+    this.#conversation.audible(audible);
+    const voice = this.#voice;
+    if (voice !== null && !voice.heard && audible >= voice.ticks) {
+      voice.heard = true;
+      this.#events.onVoiceHeard(nowMs - voice.arrivalMs);
+    }
+    if (nowMs - this.#lastNoteMs < PLAYOUT_NOTE_MS) return;
+    this.#lastNoteMs = nowMs;
+    this.#link?.notePlayout(wrapTimestamp(audible), nowMs);
+  }
+}
