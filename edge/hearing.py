@@ -58,6 +58,7 @@ class Hearing:
         self._open_until = 0.0
         self._next_timestamp: int | None = None
         self._received_at = 0.0
+        self._filled = 0
 
     @property
     def level(self) -> float:
@@ -73,6 +74,7 @@ class Hearing:
         """One packet. Returns: what the ear noticed."""
         events = self._ear.receive(unit, now)
         self._received_at = now
+        self._filled = 0
         if self._listening(now):
             while self._preroll:
                 self._forward(self._preroll.popleft())
@@ -85,9 +87,12 @@ class Hearing:
     def tick(self, now: float) -> list[EarEvent]:
         """Call every 20 ms. Returns: what the ear noticed when nothing came."""
         events = self._ear.handle_timer(now)
-        if self._next_timestamp is not None and now - self._received_at > _FILL_AFTER_S and self._listening(now):
-            self._send_up(MicrophonePacket(opus=_SILENT_PACKET, timestamp=self._next_timestamp))
-            self._next_timestamp += TICK_SAMPLES
+        late_s = now - self._received_at
+        if self._next_timestamp is not None and late_s > _FILL_AFTER_S and self._listening(now):
+            while self._filled < int(late_s / TICK_S) - 1:  # the newest one may still be on its way
+                self._send_up(MicrophonePacket(opus=_SILENT_PACKET, timestamp=self._next_timestamp))
+                self._next_timestamp += TICK_SAMPLES
+                self._filled += 1
         return events
 
     def played(self, log_mel: bytes, now: float) -> None:

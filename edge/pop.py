@@ -21,8 +21,11 @@ from core.fabric.store import Store
 from core.host.clock import Clock, SystemClock
 from core.host.entropy import Entropy, SystemEntropy
 from core.host.telemetry import metrics_registry
+from core.limits import LOG_MEL_BANDS, TICK_SAMPLES
+from core.session.state import FaceState
+from core.wire.opus_padding import silence
 from edge.admission import Admission, KeySet, fetch_key_set_over_http
-from edge.animator import Animator
+from edge.animator import Animator, AnimatorRow
 from edge.app import create_app
 from edge.conductor import Conductor
 from edge.config import EdgeConfig
@@ -30,6 +33,7 @@ from edge.hearing import HearingFactory
 from edge.metrics import PopMetrics
 from edge.session import SessionServices
 from edge.sessions import Sessions
+from edge.transports.link import MicrophoneUnit
 from edge.transports.webrtc import WebRtcTransport
 from edge.uplink import Uplink
 
@@ -89,13 +93,15 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
     conductor = Conductor(
         animator=animator, observe_lateness=metrics.tick_lateness_seconds.observe, clock=clock.monotonic
     )
+    make_hearing = HearingFactory()
+    _warm_up(animator, make_hearing)
     uplink = Uplink(bus)
     fabric = _FabricLatency(bus, clock, metrics)
     services = SessionServices(
         animator=animator,
         metrics=metrics,
         send_up=uplink.send,
-        make_hearing=HearingFactory(),
+        make_hearing=make_hearing,
         fabric_latency_s=lambda: fabric.latency_s,
         clock=clock.monotonic,
     )
@@ -144,6 +150,20 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
             await store.aclose()
         await bus.aclose()
         server_socket.close()
+
+
+def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:
+    """Do once what is dear the first time (filter banks, code paths of libraries), before a viewer waits for it."""
+    slot = animator.open(seed=0)
+    for tick, state in enumerate(FaceState):
+        animator.animate([AnimatorRow(slot=slot, media_time=tick * TICK_SAMPLES, state=state)])
+    animator.close(slot)
+    hearing = make_hearing(lambda _message: None)
+    hearing.played(bytes(LOG_MEL_BANDS), 0.0)
+    for index in range(4):
+        hearing.receive(
+            MicrophoneUnit(payload=silence(2), timestamp=index * 2 * TICK_SAMPLES, sequence_number=index), 0.0
+        )
 
 
 async def _serve(server: uvicorn.Server, server_socket: socket.socket) -> None:
