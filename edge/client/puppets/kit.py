@@ -163,7 +163,7 @@ class Puppet:
         self._bones.append({"name": name, "parent": parent, "pivot": list(pivot), **options})
 
     def layer(
-        self, id: str, shape: Shape | Curve | Curves, *, bone: str = "head", depth: float | None = None,
+        self, id: str, shape: Shape | Curve | Curves, *, bone: str = "head", depth: float | Callable[[Points], Points] | None = None,
         lift: float = 0.0, mix: tuple[str, Callable[[Points], Points]] | None = None, closed: bool = True,
         fill: Any = None, stroke: tuple[Any, float] | None = None, fades: Sequence[tuple[str, float]] = (),
         **options: Any,
@@ -171,7 +171,7 @@ class Puppet:
         """Add a layer on top of those before it.
 
         Args:
-            depth: the same depth for all points; without it, `depth_of` plus `lift`.
+            depth: the same depth for all points, or a function of them; without it, `depth_of` plus `lift`.
             mix: a second bone and how much each point follows it.
             fades: what each input (or product, joined by "*") adds to the opacity.
             options: alpha, clip, blend, backdrop, twinkle, hidden as in the file.
@@ -182,7 +182,9 @@ class Puppet:
         entry: dict[str, Any] = {
             "id": id, "contours": [(len(curve) - 1) // 3 for curve in rest_curves], "closed": closed,
             "points": _numbers(rest), "bone": bone,
-            "depth": depth if depth is not None else [round(float(z)) for z in self.depth_of(rest) + lift],
+            "depth": depth if isinstance(depth, float | int) else [
+                round(float(z)) for z in (self.depth_of(rest) if depth is None else depth(rest)) + lift
+            ],
         }  # fmt: skip
         if mix is not None:
             entry["toward"] = {"bone": mix[0], "mix": [round(float(v), 2) for v in mix[1](rest)]}
@@ -216,12 +218,26 @@ class Puppet:
 
     def data(self) -> dict[str, Any]:
         """The whole file, with its version."""
-        body = {**self._head, "bones": self._bones, "layers": self._layers}
-        return {**self._head, "version": version_of(body), "bones": self._bones, "layers": self._layers}
+        body = _plain({**self._head, "bones": self._bones, "layers": self._layers})
+        bones, layers = body.pop("bones"), body.pop("layers")
+        version = version_of({**body, "bones": bones, "layers": layers})
+        return {**body, "version": version, "bones": bones, "layers": layers}
 
     def write(self, path: Path) -> None:
         """Write the file, one layer a line."""
         path.write_text(text_of(self.data()), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Whole numbers without a point, so that every language writes, and hashes, the same text."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float | np.floating):
+        rounded = round(float(value), 3)
+        return int(rounded) if rounded == int(rounded) else rounded
+    return value
 
 
 def _key(names: tuple[str, ...], offset: Points) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _COMBINATIONS: Final[list[tuple[str, ...]]] = [
         (f"eyeBlink{side}", f"cheekSquint{side}"), (f"eyeBlink{side}", f"mouthSmile{side}"),
         (f"eyeBlink{side}", f"browDown{side}"),
         (f"eyeBlink{side}", f"{side.lower()}Eye.pitch+"), (f"eyeBlink{side}", f"{side.lower()}Eye.pitch-"),
-        ("jawOpen", f"mouthSmile{side}"), ("jawOpen", f"mouthStretch{side}"), ("mouthPucker", f"mouthSmile{side}"),
+        ("jawOpen", f"mouthSmile{side}"), ("jawOpen", f"mouthStretch{side}"), ("jawOpen", f"mouthPress{side}"), ("mouthPucker", f"mouthSmile{side}"),
         ("mouthRollLower", f"mouthPress{side}"), ("mouthRollLower", f"mouthUpperUp{side}"),
         ("mouthRollLower", f"mouthLowerDown{side}"),
     )],

@@ -16,9 +16,9 @@ EYE_Y: Final = 424.0
 EYE_Z: Final = 46.0
 """Depth of the middle of an eyeball."""
 
-_UPPER = np.array([(-33, 8), (-24, -8), (-7, -21.5), (12, -23), (28, -13), (38, 0)], dtype=float)
-_LOWER = np.array([(38, 0), (29, 13), (10, 20), (-9, 19), (-25, 14), (-33, 8)], dtype=float)
-_SHUT = np.array([(-32, 10), (-22, 15.5), (-7, 20), (12, 20.5), (28, 14), (39, 4)], dtype=float)
+_UPPER = np.array([(-33, 9), (-24, -6), (-7, -18.5), (13, -20.5), (29, -13), (39, -3)], dtype=float)
+_LOWER = np.array([(39, -3), (30, 11), (11, 18.5), (-9, 18), (-25, 14), (-33, 9)], dtype=float)
+_SHUT = np.array([(-32, 10), (-22, 15), (-7, 18.5), (12, 18.5), (28, 12), (40, 1)], dtype=float)
 _BELLY = np.array([0, 0.55, 0.95, 1, 0.7, 0.1])
 LASH = "#2a0f16"
 
@@ -37,14 +37,21 @@ def _upper(w: Weights, side: int) -> Points:
     p = _UPPER.copy()
     p[:, 1] += _BELLY * (11 * _down(w, side) - 4 * _up(w, side) - 7 * pick(w, "eyeWide", side))
     p[:, 1] += _BELLY * (7 * pick(w, "eyeSquint", side) + 2.5 * pick(w, "browDown", side))
-    return np.asarray(p + (_SHUT - p) * min(pick(w, "eyeBlink", side), 1.0))
+    return np.asarray(p + (_shut(w, side) - p) * min(pick(w, "eyeBlink", side), 1.0))
+
+
+def _shut(w: Weights, side: int) -> Points:
+    """Shut lids hang in an arc; a raised cheek turns it over: the eyes of a laugh."""
+    p = _SHUT.copy()
+    p[:, 1] -= _BELLY * 21 * pick(w, "cheekSquint", side) - 3 * pick(w, "cheekSquint", side)
+    return p
 
 
 def _lower(w: Weights, side: int) -> Points:
     p = _LOWER.copy()
     lift = 8 * pick(w, "eyeSquint", side) + 6 * pick(w, "cheekSquint", side) + 2 * pick(w, "mouthSmile", side)
     p[:, 1] -= _BELLY[::-1] * (lift - 3 * pick(w, "eyeWide", side) - 3 * _down(w, side))
-    shut = _SHUT[::-1] + (0, 0.6)
+    shut = _shut(w, side)[::-1] + (0, 0.6)
     return np.asarray(p + (shut - p) * min(pick(w, "eyeBlink", side), 1.0))
 
 
@@ -86,7 +93,7 @@ def _iris(puppet: Puppet, side: int, name: str) -> None:
     def disc(dx: float, dy: float, rx: float, ry: float, reach: float = 1.0, tilt: float = 0.0) -> object:
         return lambda w: [ellipse(x + dx, y + dy, rx, ry, tilt=tilt) + _gaze(w, side, reach)]
 
-    puppet.layer(f"iris.{name}", disc(0, 0, 20.5, 22.5), **common, stroke=("#0d2a33", 2.6),
+    puppet.layer(f"iris.{name}", disc(0, 0, 19.8, 21.8), **common, stroke=("#0d2a33", 2.6),
                  fill=linear(x, y - 22, x, y + 22, (0, "#0c2f3c"), (0.35, "#17616a"), (0.68, "#2ba191"), (1, "#a8efc0")))
     puppet.layer(f"iris.glow.{name}", disc(0, 10, 14.5, 11), **common,
                  fill=radial(x, y + 13, 15, (0, "#f4ffd0e6"), (0.5, "#b8f3c088"), (1, "#7fe0c000"), squash=0.75))
@@ -157,5 +164,5 @@ def _lids(puppet: Puppet, side: int, name: str) -> None:
 
     puppet.layer(f"lash.lower.{name}", under, lift=8, fill="#5d2626")
     bag = np.array([(EYE_X - 22, EYE_Y + 27), (EYE_X - 2, EYE_Y + 32), (EYE_X + 20, EYE_Y + 29)])
-    puppet.layer(f"bag.{name}", lambda w: [ribbon(flesh(mirror(bag, side), w), [0, 2.2, 0])], lift=8, fill="#b5654f", alpha=0.22,
+    puppet.layer(f"bag.{name}", lambda w: [ribbon(flesh(mirror(bag, side), w), [0, 2.2, 0])], lift=8, fill="#b5654f", alpha=0.06,
                  fades=[(f"eyeSquint{name}", 0.5), (f"cheekSquint{name}", 0.5), (f"mouthSmile{name}", 0.15)])

@@ -22,7 +22,7 @@ SIDES: Final = ((1, "Left"), (-1, "Right"))
 def face_depth(points: Points) -> Points:
     """The face is an ellipsoid, flatter than deep."""
     u, v = (points[:, 0] - CX) / 150, (points[:, 1] - 410) / 225
-    return np.asarray(96 * np.sqrt(np.clip(1 - u * u - v * v, 0.0, 1)))
+    return np.asarray(76 * np.sqrt(np.clip(1 - u * u - v * v, 0.0, 1)))
 
 
 def pick(w: Weights, name: str, side: int) -> float:
@@ -55,7 +55,7 @@ def flesh(points: object, w: Weights) -> Points:
         cheek = _bump(p, CX + side * 84, 492, 40, 36)
         q[:, 1] -= cheek * (6 * smile - 4 * frown)
         q[:, 0] += side * cheek * (5 * smile + 4 * stretch + 3 * pick(w, "mouthDimple", side))
-        q[:, 0] += side * _bump(p, CX + side * 90, 516, 46, 42) * (13 * w["cheekPuff"] - 4 * w["mouthPucker"])
+        q[:, 0] += side * _bump(p, CX + side * 90, 516, 46, 42) * (17 * w["cheekPuff"] - 4 * w["mouthPucker"])
         q[:, 1] -= _bump(p, CX + side * 66, 462, 44, 26) * 8 * squint
         sneer = _bump(p, CX + side * 17, 476, 18, 26)
         q[:, 1] -= sneer * 7 * pick(w, "noseSneer", side)
@@ -64,8 +64,8 @@ def flesh(points: object, w: Weights) -> Points:
 
 
 _HALF = np.array([
-    (0, 205), (62, 212), (96, 246), (113, 300), (118, 360), (117, 420), (111, 468), (98, 510), (76, 546), (46, 572),
-    (16, 584),
+    (0, 205), (62, 212), (96, 246), (112, 300), (116, 360), (114, 420), (106, 466), (91, 508), (68, 545), (40, 571),
+    (14, 583),
 ], dtype=float)  # fmt: skip
 OUTLINE: Final = np.concatenate([mirror(_HALF, 1), mirror(_HALF[::-1], -1)])
 
@@ -75,7 +75,7 @@ def _outline(w: Weights) -> Curves:
     # A turned head shows its own profile: the far cheek flattens, the near jaw fills.
     yaw = w["head.yaw+"] - w["head.yaw-"]
     low = smoothstep(430, 560, OUTLINE[:, 1])
-    p[:, 0] += 9 * yaw * low
+    p[:, 0] += 9 * yaw * low + 12 * (w["head.yaw+"] * (OUTLINE[:, 0] > CX) - w["head.yaw-"] * (OUTLINE[:, 0] < CX))
     p[:, 1] -= 5 * low * (w["head.pitch-"] - w["head.pitch+"])
     return [smooth(p)]
 
@@ -111,9 +111,9 @@ def add_head(puppet: Puppet) -> None:
         socket = CX + side * 50
         puppet.layer(f"socket.{name}", ellipse(socket, 398, 48, 26), lift=0, clip=inside, blend="multiply",
                      fill=_spot(socket, 398, 48, "#c27a62", "68", 0.55))
-        fold = mirror([(26, 484), (38, 500), (46, 518), (47, 530)], side)
+        fold = mirror([(29, 488), (40, 500), (47, 512), (50, 521)], side)
         puppet.layer(f"fold.{name}", lambda w, f=fold: [ribbon(flesh(f, w), [0, 2.2, 2.6, 0])], lift=8, alpha=0.0,
-                     fill="#b5654f", fades=[(f"mouthSmile{name}", 0.6), (f"noseSneer{name}", 0.7),
+                     fill="#b5654f", fades=[(f"mouthSmile{name}", 0.3), (f"noseSneer{name}", 0.6),
                                             (f"mouthDimple{name}", 0.25), (f"mouthStretch{name}", 0.3)])
         wrinkle = mirror([(10, 440), (15, 446), (17, 455)], side)
         puppet.layer(f"sneer.{name}", ribbon(wrinkle, [0, 2.4, 0]), lift=20, alpha=0.0, fill="#b5654f",
@@ -170,11 +170,11 @@ def add_nose(puppet: Puppet) -> None:
     """A nose of light and shadow, two nostrils and one line."""
     side = smooth([(281, 410), (287, 434), (291, 458), (297, 474), (294, 484), (280, 486), (277, 470), (275, 440)])
     puppet.layer("nose.side", lambda w: [flesh(side, w)], lift=24, blend="multiply",
-                 fill=linear(272, 450, 298, 456, (0, "#cf866a00"), (0.55, "#c87c668c"), (1, "#c87c6600")))
-    under = smooth([(248, 482), (258, 489), (270, 493), (284, 489), (294, 480), (298, 490), (286, 502), (268, 504),
-                    (250, 496)])
+                 fill=linear(278, 450, 298, 455, (0, "#cf866a00"), (0.5, "#c87c6684"), (1, "#c87c6600")))
+    under = smooth([(240, 482), (256, 488), (270, 492), (286, 488), (300, 480), (306, 492), (292, 508), (268, 511),
+                    (240, 502)])
     puppet.layer("nose.under", lambda w: [flesh(under, w)], lift=16, blend="multiply",
-                 fill=radial(273, 491, 26, (0, "#b8675a99"), (0.6, "#b8675a44"), (1, "#b8675a00"), squash=0.55))
+                 fill=radial(274, 490, 25, (0, "#b8675a99"), (0.5, "#b8675a4c"), (1, "#b8675a00"), squash=0.6))
     puppet.layer("nose.light", lambda w: [flesh(ellipse(266, 471, 8.5, 9.5), w)], lift=34,
                  fill=radial(266, 471, 9.5, (0, "#fff6e8e0"), (0.4, "#ffeedb90"), (1, "#fff0dc00")))
     puppet.layer("nose.bridge", lambda w: [flesh(ellipse(266, 434, 5, 28), w)], lift=26,

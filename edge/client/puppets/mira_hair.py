@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge.client.puppets.kit import Points, Puppet, ellipse, linear, radial, ribbon, sideways, smooth, smoothstep
+from edge.client.puppets.kit import Curve, Points, Puppet, Weights, ellipse, linear, radial, ribbon, sideways, smooth, smoothstep
 
 __all__ = ["add_back_hair", "add_bones", "add_front_hair", "add_fringe_shadow"]
 
@@ -16,10 +16,17 @@ LINE: Final = "#230a16"
 Mix = tuple[str, Callable[[Points], Points]]
 
 
-def hair_depth(points: Points) -> Points:
-    """A dome over the skull."""
-    u, v = (points[:, 0] - 270) / 190, (points[:, 1] - 380) / 290
-    return np.asarray(112 * np.sqrt(np.clip(1 - u * u - v * v, 0.02, 1)))
+def crown_depth(points: Points) -> Points:
+    """The outside of the hair: at the crown over the skull, lower down behind the ears."""
+    return np.asarray(-14 - 40 * smoothstep(230, 470, points[:, 1]))
+
+
+def spread(curve: Curve, w: Weights) -> Curve:
+    """On the far side of a turned head the hair goes round it instead of across the eye."""
+    q = curve.copy()
+    q[:, 0] += 30 * w["head.yaw+"] * smoothstep(345, 392, curve[:, 0])
+    q[:, 0] -= 30 * w["head.yaw-"] * (1 - smoothstep(148, 195, curve[:, 0]))
+    return q
 
 
 def add_bones(puppet: Puppet) -> None:
@@ -41,14 +48,14 @@ def _lock(
 ) -> None:  # fmt: skip
     """A lock: its body with an outline, dark strands along it, and streaks of light."""
     where = {"depth": depth, "lift": lift, "mix": mix}
-    puppet.layer(id, ribbon(line, widths, per=2), fill=fill, stroke=(LINE, 1.8), **where)
+    puppet.layer(id, lambda w: [spread(ribbon(line, widths, per=2), w)], fill=fill, stroke=(LINE, 1.8), **where)
     if strands:
         curves = []
         for share in strands:
             path = sideways(line, widths, share)
             thin = [0.3, *([2.0] * (len(path) - 2)), 0.0]
             curves.append(ribbon(path[:], thin, per=1))
-        puppet.layer(f"{id}.strands", curves, fill="#3a1020", alpha=0.6, **where)
+        puppet.layer(f"{id}.strands", lambda w, c=curves: [spread(curve, w) for curve in c], fill="#3a1020", alpha=0.6, **where)
     if lights:
         first, last = light_at
         curves = []
@@ -56,7 +63,7 @@ def _lock(
             path = sideways(line, widths, share)[first : last + 1]
             thin = [0.0, *([4.2 - 1.6 * (k % 2)] * (len(path) - 2)), 0.0]
             curves.append(ribbon(path, thin, per=2))
-        puppet.layer(f"{id}.light", curves, fill=LIGHT, alpha=0.5, **where)
+        puppet.layer(f"{id}.light", lambda w, c=curves: [spread(curve, w) for curve in c], fill=LIGHT, alpha=0.58, **where)
 
 
 def _tip_mix(bone: str, top: float, bottom: float) -> Mix:
@@ -67,23 +74,24 @@ def add_back_hair(puppet: Puppet) -> None:
     """What is seen behind the neck and the face."""
     mix = _tip_mix("hairBack", 380, 650)
     puppet.layer("hair.back", smooth([
-        (270, 150), (180, 172), (126, 250), (108, 350), (106, 460), (100, 560), (84, 640), (112, 652), (128, 676), (160, 662),
-        (190, 690), (222, 668), (270, 676), (318, 668), (352, 690), (382, 662), (412, 678), (428, 652), (456, 642), (440, 560),
-        (434, 460), (432, 350), (414, 250), (360, 172)], corners=(6, 8, 10, 14, 16, 18)), depth=-62, mix=mix, stroke=(LINE, 2.2),
+        (270, 144), (194, 156), (134, 206), (104, 290), (94, 390), (84, 470), (88, 550), (104, 612), (136, 668), (146, 650),
+        (182, 686), (200, 662), (270, 676), (340, 662), (352, 688), (388, 652), (400, 672), (434, 618), (454, 552), (456, 470),
+        (444, 390), (436, 290), (408, 206), (346, 156)], corners=(8, 10, 14, 16)), mix=mix,
+        depth=crown_depth, stroke=(LINE, 2.2),
         fill=linear(150, 240, 420, 680, (0, "#5a1d2a"), (0.5, "#3c1322"), (1, "#260b1a")))
     inner = [
-        ([(140, 430), (132, 520), (120, 600), (98, 646)], [20, 34, 30, 0]),
-        ([(166, 430), (160, 540), (152, 620), (132, 672)], [20, 36, 28, 0]),
-        ([(196, 470), (190, 570), (186, 630), (192, 684)], [20, 36, 26, 0]),
-        ([(402, 430), (410, 520), (420, 600), (446, 646)], [20, 34, 30, 0]),
-        ([(376, 430), (382, 540), (390, 620), (410, 674)], [20, 36, 28, 0]),
-        ([(346, 470), (350, 570), (354, 630), (350, 686)], [20, 36, 26, 0]),
+        ([(124, 380), (106, 470), (108, 560), (136, 664)], [16, 30, 32, 0]),
+        ([(156, 430), (140, 530), (146, 610), (182, 682)], [20, 40, 36, 0]),
+        ([(196, 470), (180, 560), (186, 630), (212, 672)], [20, 36, 26, 0]),
+        ([(418, 380), (436, 470), (432, 560), (402, 668)], [16, 30, 32, 0]),
+        ([(386, 430), (402, 530), (394, 610), (354, 684)], [20, 40, 36, 0]),
+        ([(346, 470), (360, 560), (354, 630), (328, 674)], [20, 36, 26, 0]),
     ]
     for k, (line, widths) in enumerate(inner):
         warm = linear(0, 430, 0, 690, (0, "#4a1826"), (0.55, "#6d2530" if k < 3 else "#571d2c"), (1, "#8a3532" if k < 3 else "#63222e"))
         _lock(puppet, f"hair.back.{k}", line, widths, fill=warm, mix=mix, depth=-52, lights=(-0.25,) if k < 3 else ())
-    puppet.layer("hair.back.rim", [ribbon([(430, 340), (433, 460), (438, 550), (449, 632)], [0, 5, 6, 0]),
-                 ribbon([(424, 380), (425, 470), (428, 540)], [0, 2.6, 0])], depth=-58, mix=mix,
+    puppet.layer("hair.back.rim", [ribbon([(438, 320), (447, 410), (453, 480), (449, 554), (430, 616)], [0, 4, 5, 5, 0]),
+                 ribbon([(436, 420), (443, 480), (440, 545)], [0, 2.6, 0])], depth=-58, mix=mix,
                  fill=linear(0, 340, 0, 640, (0, "#ff9a6a00"), (0.4, "#ffa672e0"), (1, "#ff8a5aa0")))
     puppet.layer("hair.back.dark", smooth([(196, 480), (344, 480), (356, 640), (330, 690), (210, 690), (184, 640)]), depth=-50,
                  mix=mix, fill=radial(270, 590, 110, (0, "#16060fee"), (0.7, "#1a0813bb"), (1, "#1a081300")))
@@ -98,18 +106,26 @@ def add_fringe_shadow(puppet: Puppet) -> None:
 
 
 def _cap(puppet: Puppet, mix: Mix) -> None:
-    puppet.layer("hair.cap", smooth([
-        (146, 430), (128, 360), (134, 278), (168, 206), (220, 166), (280, 152), (340, 166), (386, 208), (412, 280), (416, 360),
-        (402, 430), (388, 410), (384, 350), (366, 300), (332, 262), (312, 238), (280, 262), (220, 300), (172, 350), (158, 400)],
-        corners=(0, 10, 15)), lift=-6, mix=("fringe", lambda p: np.zeros(len(p))), stroke=(LINE, 2.2),
-        fill=linear(180, 170, 400, 420, (0, "#a2422f"), (0.3, "#8c3530"), (0.65, "#5c1f2b"), (1, "#38101f")))
+    cap = smooth([
+        (100, 590), (88, 500), (94, 392), (104, 292), (134, 210), (194, 160), (270, 147), (346, 160), (406, 210), (434, 292),
+        (446, 392), (453, 480), (444, 580), (432, 500), (412, 440), (392, 404), (386, 350), (368, 296), (342, 256), (314, 232),
+        (280, 258), (220, 300), (172, 350), (150, 420), (120, 500)],
+        corners=(0, 12, 19))
+    puppet.layer("hair.cap", lambda w: [spread(cap, w)], depth=crown_depth, mix=("hairBack", lambda p: smoothstep(380, 650, p[:, 1])), stroke=(LINE, 2.2),
+        fill=linear(170, 170, 420, 520, (0, "#a2422f"), (0.3, "#86322f"), (0.65, "#581d2a"), (1, "#3a1120")))
     lines = []
     for k in range(7):
         s = k / 6
         lines.append(ribbon([(308 - 6 * s, 172 + 10 * s), (340 + 24 * s, 190 + 8 * s), (378 + 20 * s, 244 + 12 * s),
                              (394 + 14 * s - 4, 330 + 10 * s)], [0.4, 2.2, 2.2, 0], per=2))
+    for x, y in ((-12, 0), (2, 14), (14, 30)):
+        lines.append(ribbon([(300 + x * 0.3, 156), (196 + x, 182 + y * 0.6), (132 + x, 262 + y), (110 + x, 380 + y), (104 + x, 500)],
+                            [0.4, 2, 2.2, 2, 0], per=2))
+    for x in (0, 13):
+        lines.append(ribbon([(420 + x, 300), (432 + x * 0.9, 390), (438 + x * 0.8, 470), (442, 550)], [0, 2, 2, 0], per=2))
     puppet.layer("hair.cap.strands", lines, lift=-4, fill="#32101d", alpha=0.55)
     puppet.layer("hair.cap.light", [
+        ribbon([(132, 300), (150, 250), (186, 204)], [0, 9, 0]), ribbon([(118, 330), (130, 270), (162, 216)], [0, 5, 0]),
         ribbon([(334, 204), (356, 222), (376, 252)], [0, 7, 0]), ribbon([(350, 200), (372, 222), (388, 250)], [0, 5, 0]),
         ribbon([(322, 212), (342, 230), (358, 258)], [0, 4.6, 0])], lift=-2, fill="#ef9b62", alpha=0.55)
 
@@ -121,30 +137,31 @@ def add_front_hair(puppet: Puppet) -> None:
     left = _tip_mix("hairLeft", 360, 560)
     right = _tip_mix("hairRight", 380, 640)
     dark = linear(0, 300, 0, 640, (0, "#571d2a"), (0.5, "#7a2c31"), (1, "#a0452f"))
-    _lock(puppet, "hair.side.left", [(396, 330), (400, 400), (398, 460), (388, 520), (394, 560)], [16, 15, 11, 8, 0],
+    _lock(puppet, "hair.side.left", [(394, 310), (401, 400), (398, 460), (387, 520), (396, 566)], [2, 15, 12, 8, 0],
           fill=linear(0, 330, 0, 560, (0, "#4a1726"), (1, "#6f2730")), mix=left, depth=26, lights=(), strands=(0.1,))
     body = linear(130, 300, 190, 640, (0, "#7a2a2e"), (0.4, "#a44733"), (0.75, "#8a3530"), (1, "#571d2b"))
-    _lock(puppet, "hair.side.right.back", [(146, 300), (132, 390), (130, 480), (140, 560), (128, 640)], [30, 40, 40, 32, 0],
+    _lock(puppet, "hair.side.right.back", [(150, 250), (124, 380), (120, 480), (134, 570), (118, 632)], [2, 40, 40, 34, 0],
           fill=dark, mix=right, depth=10, lights=(), strands=(-0.5, 0.0, 0.5))
-    _lock(puppet, "hair.side.right", [(160, 290), (146, 370), (150, 460), (164, 540), (152, 618), (168, 652)],
-          [22, 42, 40, 34, 20, 0], fill=body, mix=right, depth=36, strands=(-0.6, -0.2, 0.3, 0.65), lights=(-0.42, 0.05),
+    _lock(puppet, "hair.side.right", [(176, 240), (146, 360), (148, 450), (164, 530), (150, 606), (176, 664)],
+          [2, 40, 42, 38, 26, 0], fill=body, mix=right, depth=36, strands=(-0.6, -0.2, 0.3, 0.65), lights=(-0.42, 0.05),
           light_at=(1, 3))
     sweep = linear(300, 180, 170, 420, (0, "#8c3630"), (0.35, "#b5553c"), (0.7, "#8f3831"), (1, "#64222c"))
-    _lock(puppet, "hair.fringe.1", [(300, 186), (226, 218), (172, 282), (148, 360), (150, 430)], [26, 56, 54, 34, 0],
+    _lock(puppet, "hair.fringe.1", [(314, 170), (226, 206), (168, 276), (144, 356), (150, 428)], [2, 58, 58, 36, 0],
           fill=sweep, mix=fringe, lift=-2, lights=(-0.35, 0.0, 0.3), light_at=(1, 2))
-    _lock(puppet, "hair.fringe.2", [(306, 188), (246, 226), (204, 286), (184, 346), (186, 408)], [22, 50, 48, 28, 0],
+    _lock(puppet, "hair.fringe.2", [(315, 174), (246, 220), (204, 284), (184, 342), (190, 398)], [2, 50, 50, 30, 0],
           fill=sweep, mix=fringe, lift=4, lights=(-0.3, 0.2), light_at=(1, 3), strands=(-0.55, -0.1, 0.45))
-    _lock(puppet, "hair.fringe.3", [(310, 192), (268, 232), (238, 286), (220, 336), (222, 384)], [18, 44, 44, 26, 0],
+    _lock(puppet, "hair.fringe.3", [(316, 178), (268, 228), (238, 284), (222, 330), (228, 370)], [2, 44, 46, 28, 0],
           fill=sweep, mix=fringe, lift=10, lights=(-0.2, 0.3), light_at=(1, 3), strands=(-0.5, 0.1, 0.6))
-    _lock(puppet, "hair.fringe.4", [(314, 196), (290, 238), (272, 284), (256, 322), (252, 356)], [14, 32, 32, 18, 0],
+    _lock(puppet, "hair.fringe.4", [(317, 182), (292, 232), (274, 280), (262, 314), (264, 344)], [2, 30, 34, 20, 0],
           fill=sweep, mix=fringe, lift=14, lights=(-0.1,), light_at=(1, 3), strands=(-0.4, 0.4))
-    _lock(puppet, "hair.fringe.5", [(312, 190), (346, 222), (374, 282), (386, 350), (398, 400)], [14, 34, 34, 24, 0],
+    _lock(puppet, "hair.fringe.5", [(314, 176), (350, 212), (378, 276), (390, 350), (402, 404)], [2, 34, 36, 24, 0],
           fill=linear(310, 190, 400, 400, (0, "#8c3630"), (0.4, "#7d2d2f"), (1, "#48172a")), mix=fringe, lift=6, lights=(-0.1, 0.35),
           light_at=(1, 2), strands=(-0.5, 0.0, 0.5))
+    _lock(puppet, "hair.fringe.6", [(316, 180), (312, 232), (320, 286), (342, 330)], [2, 20, 18, 0], fill=sweep, mix=fringe, lift=12,
+          lights=(0.1,), light_at=(1, 3), strands=(-0.3,))
     puppet.layer("hair.flyaway", [
         ribbon([(262, 160), (232, 150), (196, 166)], [0, 1.8, 0]), ribbon([(330, 166), (366, 168), (398, 204)], [0, 1.8, 0]),
-        ribbon([(128, 420), (118, 470), (124, 520)], [0, 1.8, 0]), ribbon([(310, 196), (300, 240), (306, 284), (298, 318)],
-                                                                        [0.4, 3, 2, 0])], lift=4, mix=fringe, fill="#5f2028")
+        ribbon([(128, 420), (118, 470), (124, 520)], [0, 1.8, 0])], lift=4, mix=fringe, fill="#5f2028")
     hang: Mix = ("earring", lambda p: np.ones(len(p)))
     gold = linear(394, 468, 412, 512, (0, "#ffe9a8"), (0.5, "#e8b24a"), (1, "#a06a22"))
     puppet.layer("earring.chain", ribbon([(399, 462), (400, 470), (400, 482)], [1.4, 1.4, 1.4]), depth=4, mix=hang, fill="#e3b152")

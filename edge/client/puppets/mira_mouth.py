@@ -14,8 +14,10 @@ __all__ = ["MOUTH_Y", "add_mouth"]
 MOUTH_Y: Final = 526.0
 _AT: Final = np.array([-1, -0.72, -0.36, 0, 0.36, 0.72, 1.0])
 """Where the points of each lip line lie between the corners."""
-_ROUND: Final = (1 - np.abs(_AT) ** 2.6) ** 0.62
+_ROUND: Final = (1 - np.abs(_AT) ** 2.1) ** 0.54
 """How an opening bulges between the corners."""
+_ARC: Final = 1 - np.abs(_AT) ** 2.7
+"""How a curved line bulges."""
 _MIDDLE: Final = np.exp(-((_AT / 0.5) ** 2))
 
 
@@ -29,10 +31,10 @@ def _corner(w: Weights, side: int) -> Points:
     smile, frown = pick(w, "mouthSmile", side), pick(w, "mouthFrown", side)
     stretch, dimple, press = pick(w, "mouthStretch", side), pick(w, "mouthDimple", side), pick(w, "mouthPress", side)
     jaw = w["jawOpen"] * (1 - 0.9 * w["mouthClose"])
-    x = 36 + 13 * smile - 2 * frown + 14 * stretch + 7 * dimple + 2 * press
-    x += -17 * w["mouthPucker"] - 11 * w["mouthFunnel"] - 4 * jaw - 4 * jaw * (w["mouthFunnel"] + w["mouthPucker"])
+    x = 37 + 12 * smile - 2 * frown + 14 * stretch + 7 * dimple + 2 * press
+    x += -18 * w["mouthPucker"] - 12 * w["mouthFunnel"] - 4 * jaw - 4 * jaw * (w["mouthFunnel"] + w["mouthPucker"])
     x += 2 * w["mouthRollLower"] + 2 * w["mouthRollUpper"]
-    y = -11 * smile + 10 * frown + 3.5 * stretch - 2 * dimple + 9 * jaw + 14 * w["jawOpen"] * w["mouthClose"]
+    y = -4 - 15 * smile + 11 * frown + 3.5 * stretch - 2 * dimple + 14 * jaw + 14 * w["jawOpen"] * w["mouthClose"]
     x = x + side * 17 * (w["mouthLeft"] - w["mouthRight"]) + side * 3 * (w["jawLeft"] - w["jawRight"])
     return np.array([CX + side * x, MOUTH_Y + y])
 
@@ -45,21 +47,24 @@ def _lips(w: Weights) -> tuple[Points, Points, Points, Points]:
     smile, frown = _both(w, "mouthSmile", _AT), _both(w, "mouthFrown", _AT)
     raised, lowered, press = (_both(w, name, _AT) for name in ("mouthUpperUp", "mouthLowerDown", "mouthPress"))
     jaw, close, funnel, pucker = w["jawOpen"], w["mouthClose"], w["mouthFunnel"], w["mouthPucker"]
-    open_jaw = jaw * (1 - close)
+    open_jaw = jaw * (1 - close) * (1 - 0.35 * w["mouthPressLeft"]) * (1 - 0.35 * w["mouthPressRight"])
     # The line between the lips: corners that rise leave the middle where it is.
-    line = base[:, 1] + _ROUND * (7.5 * smile - 5 * frown - 3 * _both(w, "mouthStretch", _AT))
-    line = line + _ROUND * (14 * jaw * close - 9 * open_jaw - 9 * w["mouthShrugLower"] * 0.55)
-    top = line + _ROUND * (-2 * open_jaw - 9.5 * raised - 5.5 * funnel - 1.0 * pucker - 4.5 * w["mouthShrugUpper"]
+    line = base[:, 1] + _ARC * (4 + 17 * smile - 15 * frown - 3 * _both(w, "mouthStretch", _AT))
+    line = line + _ROUND * (14 * jaw * close - 14 * open_jaw - 9 * w["mouthShrugLower"] * 0.55)
+    top = line + _ROUND * (-2 * open_jaw - 9.5 * raised - 5.5 * funnel - 2.5 * pucker - 4.5 * w["mouthShrugUpper"]
                            + 3.0 * w["mouthRollUpper"] + 1.2 * _MIDDLE)
-    low = line + _ROUND * (53 * open_jaw + 11 * lowered + 7 * funnel + 2.5 * pucker - 2.5 * w["mouthShrugLower"]
+    low = line + _ROUND * (56 * open_jaw + 11 * lowered + 8 * funnel + 4.5 * pucker - 2.5 * w["mouthShrugLower"]
                            - 4.0 * w["mouthRollLower"] + 1.2 * _MIDDLE + 3 * w["jawForward"])
     low = np.maximum(low, top)
     thick_up = np.array([0, 6.2, 11.0, 9.6, 11.0, 6.2, 0]) * (1 - 0.12 * smile - 0.1 * _both(w, "mouthStretch", _AT))
     thick_up = thick_up * (1 + 0.28 * funnel + 0.42 * pucker - 0.2 * open_jaw) * (1 - 0.8 * w["mouthRollUpper"])
-    thick_low = np.array([0, 8.2, 14.2, 15.8, 14.2, 8.2, 0]) * (1 - 0.16 * smile - 0.12 * _both(w, "mouthStretch", _AT))
+    thick_low = np.array([0, 9.6, 14.6, 15.6, 14.6, 9.6, 0]) * (1 - 0.16 * smile - 0.12 * _both(w, "mouthStretch", _AT))
     thick_low = thick_low * (1 + 0.25 * funnel + 0.38 * pucker - 0.12 * open_jaw + 0.15 * w["jawForward"])
+    thick_low = thick_low + np.array([0, 4.5, 1.5, 0, 1.5, 4.5, 0]) * (funnel + pucker + 0.4 * open_jaw)
+    thick_up = thick_up + np.array([0, 3, 0.5, 0, 0.5, 3, 0]) * (funnel + pucker)
     thick_low = thick_low * (1 - 0.82 * w["mouthRollLower"])
     thick_up, thick_low = thick_up * (1 - 0.4 * press), thick_low * (1 - 0.4 * press)
+    thick_up, thick_low = thick_up - 1.6 * close * _ROUND, thick_low - 3 * close * _ROUND
     thick_up = thick_up + 2.0 * w["mouthShrugUpper"] * _ROUND + 1.5 * w["cheekPuff"] * _ROUND
     thick_low = thick_low + 3.0 * w["mouthShrugLower"] * _ROUND
     x_up = base[:, 0] + shift
@@ -80,12 +85,12 @@ def _jaw(w: Weights) -> Points:
 
 def add_mouth(puppet: Puppet) -> None:
     """Everything between nose and chin."""
-    dip = smooth([(262, 546), (250, 552), (262, 557), (278, 557), (290, 552), (278, 546)])
+    dip = ellipse(270, 552, 27, 12)
     puppet.layer("lip.under", lambda w: [flesh(dip, w) + (0, _lips(w)[3][3, 1] - MOUTH_Y - 17 - 10 * w["jawOpen"])], lift=8,
-                 blend="multiply", fill=radial(270, 552, 24, (0, "#b4605499"), (1, "#b4605400"), squash=0.42))
-    philtrum = smooth([(265, 502), (270, 500), (275, 502), (276, 512), (270, 514), (264, 512)])
+                 blend="multiply", fill=radial(271, 551, 25, (0, "#b4605488"), (0.5, "#b4605440"), (1, "#b4605400"), squash=0.4))
+    philtrum = ellipse(271, 506, 8, 11)
     puppet.layer("philtrum", lambda w: [philtrum + (0, 0.4 * (_lips(w)[0][3, 1] - MOUTH_Y + 9.6))], lift=12, blend="multiply",
-                 fill=radial(272, 508, 9, (0, "#c4786466"), (1, "#c4786400"), squash=1.2))
+                 fill=radial(272, 506, 7, (0, "#c4786450"), (1, "#c4786400"), squash=1.5))
     puppet.layer("mouth.inside", lambda w: _ring(_lips(w)[1], _lips(w)[2]), lift=2,
                  fill=linear(270, 515, 270, 570, (0, "#22070f"), (0.5, "#4a111b"), (1, "#6d1f28")))
     _inside(puppet)
@@ -97,7 +102,7 @@ def _inside(puppet: Puppet) -> None:
     back = smooth([(236, 548), (250, 536), (270, 533), (290, 536), (304, 548), (308, 580), (232, 580)])
 
     def tongue(w: Weights) -> Curves:
-        p = back + _jaw(w) * (1, 0.9)
+        p = back + _jaw(w) * (1, 0.62) + (0, 4 * w["mouthPucker"])
         p[:, 0] = CX + (p[:, 0] - CX) * (1 - 0.2 * w["mouthPucker"] - 0.15 * w["mouthFunnel"])
         p[:, 1] -= 16 * w["tongueOut"] * np.exp(-(((back[:, 0] - CX) / 26) ** 2))
         return [p]
@@ -105,12 +110,12 @@ def _inside(puppet: Puppet) -> None:
     puppet.layer("tongue", tongue, lift=-6, clip=clip,
                  fill=linear(270, 534, 270, 575, (0, "#d8636a"), (0.5, "#c04b58"), (1, "#8a2f42")))
     groove = [(270, 540), (270.5, 552), (270, 566)]
-    puppet.layer("tongue.groove", lambda w: [ribbon(np.array(groove) + _jaw(w) * (1, 0.9) - (0, 14 * w["tongueOut"]), [0, 3, 0])],
+    puppet.layer("tongue.groove", lambda w: [ribbon(np.array(groove) + _jaw(w) * (1, 0.62) - (0, 14 * w["tongueOut"]), [0, 3, 0])],
                  lift=-6, clip=clip, fill="#8a2f42", alpha=0.7)
     lower = smooth([(240, 536), (252, 531.5), (270, 530.5), (288, 531.5), (300, 536), (298, 548), (242, 548)], corners=(0, 4))
 
     def low_teeth(w: Weights) -> Curves:
-        return [lower + _jaw(w) * (1, 1.12)]
+        return [lower + _jaw(w) * (1, 1.2) + (0, 8 * w["mouthPucker"] + 8 * w["mouthFunnel"])]
 
     puppet.layer("teeth.lower", low_teeth, lift=-2, clip=clip, fill=linear(238, 540, 302, 540, (0, "#a58c84"), (0.3, "#eadfd2"),
                  (0.7, "#e2d5c8"), (1, "#94786f")))  # fmt: skip
@@ -120,19 +125,21 @@ def _inside(puppet: Puppet) -> None:
     def top_teeth(w: Weights) -> Curves:
         p = upper.copy()
         p[:, 0] = CX + (p[:, 0] - CX) * (1 + 0.12 * (w["mouthStretchLeft"] + w["mouthStretchRight"]) / 2)
+        p[:, 1] += 1.5 + 1.5 * (w["mouthSmileLeft"] + w["mouthSmileRight"])
+        p[:, 1] -= 17 * w["mouthPucker"] + 7 * w["mouthFunnel"]
         return [p]
 
     puppet.layer("teeth.upper", top_teeth, lift=2, clip=clip, fill=linear(228, 520, 312, 520, (0, "#a88f88"), (0.25, "#f4ece0"),
                  (0.6, "#fffaf0"), (0.8, "#e9dccf"), (1, "#9a8078")))  # fmt: skip
     gaps = [ribbon([(x, 514), (x, 524), (x + (270 - x) * 0.02, 532.5)], [0.2, 0.8, 1.6], per=1)
             for x in (246, 257, 270, 283, 294)]
-    puppet.layer("teeth.gaps", gaps, lift=2, clip=clip, fill="#b99c90", alpha=0.55)
+    puppet.layer("teeth.gaps", lambda w: [g - (0, 17 * w["mouthPucker"] + 7 * w["mouthFunnel"]) for g in gaps], lift=2, clip=clip, fill="#b99c90", alpha=0.55)
 
     def lip_shadow(w: Weights) -> Curves:
         top = _lips(w)[1]
-        return _ring(top - (0, 4), top + np.stack([np.zeros(7), 5.5 * _ROUND], 1))
+        return _ring(top - (0, 4), top + np.stack([np.zeros(7), 4.2 * _ROUND], 1))
 
-    puppet.layer("mouth.shadow", lip_shadow, lift=4, clip=clip, blend="multiply", fill="#7a3038", alpha=0.55)
+    puppet.layer("mouth.shadow", lip_shadow, lift=4, clip=clip, blend="multiply", fill="#7a3038", alpha=0.45)
 
 
 def _outside(puppet: Puppet) -> None:
@@ -173,17 +180,17 @@ def _outside(puppet: Puppet) -> None:
     for side, name in SIDES:
         def nick(w: Weights, side: int = side) -> Curves:
             c = _corner(w, side)
-            return [ellipse(c[0] + side * 4, c[1] + 1, 8, 7)]
+            return [ellipse(c[0] + side * 3, c[1] + 1, 8, 8)]
 
         puppet.layer(f"mouth.corner.{name}", nick, lift=6, blend="multiply",
-                     fill=radial(CX + side * 40, MOUTH_Y + 1, 8, (0, "#a8554caa"), (1, "#a8554c00")), alpha=0.7)
+                     fill=radial(CX + side * 40, MOUTH_Y + 1, 8, (0, "#a8554c77"), (1, "#a8554c00")), alpha=0.6)
 
         def dimple(w: Weights, side: int = side) -> Curves:
             c = _corner(w, side)
-            return [ribbon(np.array([c + (side * 11, -7), c + (side * 14.5, -1), c + (side * 12, 6)]), [0, 2.6, 0])]
+            return [ribbon(np.array([c + (side * 10, -5), c + (side * 13, -0.5), c + (side * 11.5, 4.5)]), [0, 2.6, 0])]
 
         puppet.layer(f"dimple.{name}", dimple, lift=6, fill="#a8554c", alpha=0.0,
-                     fades=[(f"mouthDimple{name}", 0.9), (f"mouthSmile{name}", 0.55), (f"mouthPress{name}", 0.4)])
+                     fades=[(f"mouthDimple{name}", 0.8), (f"mouthSmile{name}", 0.3), (f"mouthPress{name}", 0.3)])
 
     out = np.array([(253, 528), (270, 525), (287, 528), (289, 540), (281, 551), (270, 554), (259, 551), (251, 540)], dtype=float)
 

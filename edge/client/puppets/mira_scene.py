@@ -51,11 +51,11 @@ def add_sky(puppet: Puppet) -> None:
         angle = np.pi * (0.04 + 0.115 * k)
         foot = (270 - 470 * np.cos(angle), 800 - 60 * np.sin(angle))
         middle = (270 - 330 * np.cos(angle), 360 - 120 * np.sin(angle))
-        puppet.layer(f"dome.rib.{k}", ribbon([foot, middle, (270, -60)], [1.6, 1.3, 0.3]), **back, fill="#aab4ff", alpha=0.13)
+        puppet.layer(f"dome.rib.{k}", ribbon([foot, middle, (270, -60)], [1.6, 1.3, 0.3]), **back, fill="#aab4ff", alpha=0.075)
     for k, y in enumerate((130, 330, 540)):
         sag = 60 - 22 * k
         puppet.layer(f"dome.ring.{k}", ribbon([(-30, y + sag), (120, y + 12), (270, y), (420, y + 12), (570, y + sag)],
-                     [1.3] * 5), **back, fill="#aab4ff", alpha=0.12)
+                     [1.3] * 5), **back, fill="#aab4ff", alpha=0.07)
     lyre = [(66, 92), (104, 132), (92, 178), (136, 196), (150, 150), (104, 132)]
     for k, (a, b) in enumerate(zip(lyre, lyre[1:], strict=False)):
         puppet.layer(f"lines.{k}", ribbon([a, ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2), b], [1.1] * 3), **back, fill="#cfd6ff", alpha=0.5)
@@ -127,12 +127,12 @@ def _jacket(puppet: Puppet, side: int, name: str) -> None:
                      [0, 6, 6, 5, 0]), **common, depth=22, fill="#ffab78", alpha=0.75)
     puppet.layer(f"jacket.seam.{name}", ribbon(_side([(150, 716), (166, 764), (170, 812)], side), [0.6, 2, 0.6]), **common,
                  depth=22, fill="#c99a48", alpha=0.55)
-    lapel = _side([(60, 664), (84, 660), (112, 690), (128, 742), (104, 768), (116, 790), (70, 900), (34, 980), (26, 980), (36, 860),
+    lapel = _side([(54, 640), (76, 644), (110, 688), (128, 742), (104, 768), (116, 790), (70, 900), (34, 980), (26, 980), (36, 860),
                    (52, 760)], side)
-    puppet.layer(f"lapel.{name}", smooth(lapel, corners=(0, 1, 3, 4, 5, 7, 8)), **common, depth=30, stroke=(LINE, 2.2),
+    puppet.layer(f"lapel.{name}", smooth(lapel, corners=(0, 3, 4, 5, 7, 8)), **common, depth=30, stroke=(LINE, 2.2),
                  fill=linear(270 + side * 40, 670, 270 + side * 120, 880,
                              *(((0, "#5266b4"), (0.6, "#2f3c80"), (1, "#1d2456")) if lit else ((0, "#35438a"), (1, "#191d4a")))))
-    puppet.layer(f"piping.{name}", ribbon(_side([(84, 664), (109, 692), (123.5, 741), (100, 768), (111, 790), (67, 898), (32, 976)], side),
+    puppet.layer(f"piping.{name}", ribbon(_side([(76, 650), (107, 690), (123.5, 741), (100, 768), (111, 790), (67, 898), (32, 976)], side),
                  [2.6, 2.8, 2.8, 2.8, 2.8, 2.8, 2.6], per=1), **common, depth=31,
                  fill=linear(0, 664, 0, 960, (0, "#ffe3a0"), (0.5, "#dca846"), (1, "#9a6a28")))
 

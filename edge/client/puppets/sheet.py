@@ -113,7 +113,7 @@ def bundle(folder: Path) -> str:
     """Bundle the renderer with `frameOf` as one script; its global is `Puppet`."""
     out = folder / "puppet.js"
     subprocess.run(
-        ["npx", "rolldown", "src/render/puppet/bench.ts", "--format", "iife", "--name", "Puppet", "--file", str(out)],
+        ["npx", "rolldown", "src/render/puppet/studio.ts", "--format", "iife", "--name", "Puppet", "--file", str(out)],
         cwd=CLIENT, check=True, capture_output=True,
     )  # fmt: skip
     return out.read_text(encoding="utf-8")

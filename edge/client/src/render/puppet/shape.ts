@@ -8,7 +8,8 @@ export class Shape {
   readonly points: Float32Array;
   /** How a gradient moves with the shape: a, b, c, d, e, f of an affine map. */
   readonly paintMap = new Float64Array([1, 0, 0, 1, 0, 0]);
-  alpha = 1;
+  /** Opacity, at least 0; a value out of range in the file is what its fades start from. */
+  alpha: number;
 
   private readonly rest: Float32Array;
   private readonly depth: Float32Array;
@@ -29,6 +30,7 @@ export class Shape {
     pose: Pose,
   ) {
     const count = layer.points.length / 2;
+    this.alpha = layer.alpha ?? 1;
     this.contours = Int32Array.from(layer.contours);
     this.rest = Float32Array.from(layer.points);
     this.points = Float32Array.from(layer.points);

@@ -1,8 +1,6 @@
 import type { AnimationFrame } from "../../avatar/frame";
 import { BLENDSHAPE_INDEX, BLENDSHAPES, JOINT_INDEX, JOINTS, type Blendshape, type Joint } from "../../avatar/rig";
 
-export { puppetFactory, PuppetRenderer } from "./puppetRenderer";
-
 /** A frame from names: weights as "jawOpen", joint angles in radians as "head.yaw" (applied roll, pitch, yaw). */
 export function frameOf(pose: Readonly<Record<string, number>>): AnimationFrame {
   const weights = new Float32Array(BLENDSHAPES.length);
