@@ -44,8 +44,7 @@ def run(options: argparse.Namespace) -> Result:
         process = context.Process(target=_pop, args=(path, options.sessions, options.payload, seconds, theirs))
         process.start()
         try:
-            origin = asyncio.run(_origin(path, options.sessions, options.payload, seconds, ours))
-            pop: _Outcome = ours.recv()
+            origin, pop = asyncio.run(_origin(path, options.sessions, options.payload, seconds, ours))
         finally:
             process.join(10)
             process.kill()
@@ -75,13 +74,16 @@ class _Outcome:
         return len(self.latencies_s)
 
 
-async def _origin(path: Path, sessions: int, payload: int, seconds: float, pipe: Connection) -> _Outcome:
+async def _origin(
+    path: Path, sessions: int, payload: int, seconds: float, pipe: Connection
+) -> tuple[_Outcome, _Outcome]:
     async with LocalFabricServer(path) as server:
         side = _Side(server.bus, "down", "up", sessions, payload)
         await side.listen()
         await asyncio.to_thread(pipe.recv)  # the POP listens
         pipe.send("go")
-        return await side.talk(seconds)
+        outcome = await side.talk(seconds)
+        return outcome, await asyncio.to_thread(pipe.recv)  # the POP leaves first
 
 
 def _pop(path: Path, sessions: int, payload: int, seconds: float, pipe: Connection) -> None:
