@@ -361,6 +361,13 @@ class Viewer:
         """Monotonic seconds, on the clock of the recording."""
         return self._clock()
 
+    @property
+    def remote_addresses(self) -> list[tuple[str, int]]:
+        """Where the POP's media answers: addresses and UDP ports it offered."""
+        lines = self._peer.remoteDescription.sdp.splitlines() if self._peer.remoteDescription else []
+        fields = [line.split() for line in lines if line.startswith("a=candidate:")]
+        return [(field[4], int(field[5])) for field in fields if field[2].lower() == "udp" and ":" not in field[4]]
+
     def _raise_if_lost(self) -> None:
         if self._lost is not None:
             raise self._lost

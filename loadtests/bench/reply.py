@@ -53,7 +53,7 @@ _PHRASES: Final[tuple[tuple[str, ...], ...]] = (
     ("Which planets can I see tonight?",),
 )
 """Short and long ones; a comma inside and a pause between two parts tempt a face to react too early."""
-_VOICES: Final = ("en-us", "en-us+f2", "en-us+m3", "en-gb+f4", "en-us+m7", "en-gb")
+_VOICES: Final = ("en-us", "en-us+f2", "en-us+m3", "en-gb-x-rp+f4", "en-us+m7", "en-gb-x-rp")
 _RATES_WPM: Final = (150, 170, 135, 185)
 _PAUSES_S: Final = (0.25, 0.35, 0.5)
 

@@ -12,7 +12,7 @@ from loadtests.questions import Question, render
 FOLDER = Path(__file__).parent
 
 QUESTIONS = [
-    Question(name="hello", parts=("Hello, what is your name?",), voice="en-us", rate_wpm=150, seed=1),
+    Question(name="hello", parts=("What is your name?",), voice="en-us", rate_wpm=150, seed=1),
     Question(name="mars", parts=("Tell me about Mars.",), voice="en-us+m3", rate_wpm=150, seed=2),
     Question(name="moon", parts=("How far away", "is the moon?"), voice="en-us", rate_wpm=150, pause_s=0.35, seed=3),
     Question(name="milky_way", parts=("Tell me about the Milky Way.",), voice="en-us+f2", rate_wpm=160, seed=4),
