@@ -152,7 +152,10 @@ def write_joints(writer: BitWriter, target: list[int], state: list[int]) -> None
             continue
         a, b, c = distances[at + 1 : at + 4]
         if a or b or c:
-            a, b, c = (a + half) >> shift, (b + half) >> shift, (c + half) >> shift
+            # Halves go away from zero, so that mirror images stay mirror images.
+            a = (a + half) >> shift if a > 0 else -((half - a) >> shift)
+            b = (b + half) >> shift if b > 0 else -((half - b) >> shift)
+            c = (c + half) >> shift if c > 0 else -((half - c) >> shift)
             if a or b or c:
                 mask |= 1
                 changes.append((at, (a, b, c)))

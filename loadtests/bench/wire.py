@@ -21,6 +21,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # 
 from numpy.typing import NDArray
 
 from core.avatar.frame import AnimationFrame
+from core.errors import ConfigError
 from core.limits import MEDIA_CLOCK_HZ, TICK_SAMPLES
 from core.session.state import FaceState
 from core.speech.messages import PhonemeSpan
@@ -36,7 +37,7 @@ LAG: Final = 5
 """Frames between sending a frame and knowing that the viewer has it (100 ms)."""
 _LAGS: Final = (1, 5, 12)
 _GAP_FRAMES: Final = 40
-_VOICES: Final = (("en-us", 150), ("en-gb", 165), ("en-us+f2", 175))
+_VOICES: Final = (("en-us", 150), ("en-us+m3", 165), ("en-us+f2", 175))
 _SENTENCES: Final = (
     "Hello! I am so glad that you found your way under the stars tonight.",
     "Jupiter is the largest planet of them all; every other one would fit inside it, with room to spare.",
@@ -218,13 +219,16 @@ def _animate(utterances: list[_Utterance], seed: int) -> _Motion:
 def _spoken(voices: int) -> list[_Utterance]:
     """Have the sentences spoken; espeak-ng is never loaded into this process."""
     command = [sys.executable, "-m", "loadtests.bench.wire", "--speak", str(voices)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own module
+    process = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own module
+    if process.returncode != 0:
+        reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ConfigError(f"espeak-ng could not speak ({reason}); install the extra: pip install 'visavis[espeak]'")
     return [
         _Utterance(
             [PhonemeSpan(*span) for span in spoken["phonemes"]],
             [b64decode(frame) for frame in spoken["log_mel"]],
         )
-        for spoken in json.loads(text)
+        for spoken in json.loads(process.stdout)
     ]
 
 
