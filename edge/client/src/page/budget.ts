@@ -85,7 +85,9 @@ export class BudgetView {
     this.#mark.style.left = `${budget.targetAt * 100}%`;
     budget.rows.forEach((row, index) => {
       const { fill, ms, item } = this.#rows[index]!;
-      this.#segments[index]!.style.width = `${row.share * 100}%`;
+      const segment = this.#segments[index]!;
+      segment.hidden = row.ms === null;
+      segment.style.width = `${row.share * 100}%`;
       fill.style.width = `${Math.min(100, ((row.ms ?? 0) / row.targetMs) * 100)}%`;
       item.classList.toggle("over", row.over);
       const figure = make("b", "", row.ms === null ? "–" : formatMs(row.ms));

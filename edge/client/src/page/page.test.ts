@@ -5,7 +5,6 @@ import { displayWords } from "./captions";
 import { levelOf } from "./levelMeter";
 import { errorNotice, retryNotice } from "./notices";
 import { sameHost } from "./settings";
-import { coverBox } from "./cover";
 
 describe("budgetOf", () => {
   it("knows nothing at first", () => {
@@ -102,21 +101,6 @@ describe("notices", () => {
     const lost = new VisavisError("connection-lost", "Gone.");
     expect(retryNotice(lost, 3)).toMatchObject({ text: "Gone. Next try in 3 s.", actions: ["retry"] });
     expect(retryNotice(lost, null)).toMatchObject({ text: "Gone. Trying now…", actions: [] });
-  });
-});
-
-describe("coverBox", () => {
-  it("always covers the stage at 9:16", () => {
-    for (const [width, height] of [
-      [390, 844],
-      [450, 800],
-      [900, 700],
-    ] as const) {
-      const box = coverBox(width, height);
-      expect(box.width / box.height).toBeCloseTo(9 / 16, 9);
-      expect(box.width).toBeGreaterThanOrEqual(width - 1e-9);
-      expect(box.height).toBeGreaterThanOrEqual(height - 1e-9);
-    }
   });
 });
 

@@ -1,7 +1,7 @@
 import type { Renderer, RendererFactory } from "../sdk";
 import { Face, RendererError } from "../sdk";
-import { coverBox } from "./cover";
 import { byId } from "./dom";
+import { ResolutionControl } from "./resolution";
 
 /** More pixels than this cost battery and are not seen. */
 const PIXEL_RATIO_MAX = 2;
@@ -15,12 +15,14 @@ export class StageView {
   readonly #factory: RendererFactory;
   #renderer: Renderer | null = null;
   #loaded: string | null = null;
+  readonly #resolution = new ResolutionControl();
 
   constructor(factory: RendererFactory) {
     this.#factory = factory;
     new ResizeObserver(() => {
       this.#fit();
     }).observe(this.#stage);
+    this.#watchSpeed();
   }
 
   /**
@@ -54,11 +56,22 @@ export class StageView {
     this.#canvas.setAttribute("aria-label", `${name}, ${activity}`);
   }
 
+  #watchSpeed(): void {
+    let previousMs = performance.now();
+    const watch = (nowMs: number): void => {
+      requestAnimationFrame(watch);
+      const intervalMs = nowMs - previousMs;
+      previousMs = nowMs;
+      if (this.#renderer !== null && this.#resolution.observe(intervalMs)) this.#fit();
+    };
+    requestAnimationFrame(watch);
+  }
+
   #fit(): void {
-    const { width, height } = coverBox(this.#stage.clientWidth, this.#stage.clientHeight);
+    const { clientWidth: width, clientHeight: height } = this.#stage;
     if (width === 0 || height === 0) return;
     this.#canvas.style.width = `${width}px`;
     this.#canvas.style.height = `${height}px`;
-    this.#renderer?.resize(width, height, Math.min(PIXEL_RATIO_MAX, devicePixelRatio));
+    this.#renderer?.resize(width, height, Math.min(PIXEL_RATIO_MAX, devicePixelRatio) * this.#resolution.scale);
   }
 }

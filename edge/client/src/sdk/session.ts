@@ -327,7 +327,6 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   #end(error: VisavisError | null): void {
     if (this.#connection === "closed") return;
-    this.#link?.sendControl(encodeControl("disconnect-bot", {}));
     this.#abort.abort();
     this.#dropLink();
     this.#wake?.();

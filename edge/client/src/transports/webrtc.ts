@@ -8,6 +8,7 @@ import {
   type UnitReport,
   type WorkerReport,
 } from "./messages";
+import { encodeControl } from "../wire/control";
 import { tuneOpus } from "./sdp";
 import workerUrl from "./encodedWorker?worker&url";
 import { deleteConnection, postOffer, Trickle } from "./whip";
@@ -156,6 +157,7 @@ export class WebRtcLink {
     this.#trickle.close();
     if (this.#disconnectedTimer !== null) clearTimeout(this.#disconnectedTimer);
     if (this.#location !== null) deleteConnection(this.#location, this.#token);
+    else this.sendControl(encodeControl("disconnect-bot"));
     this.#note({ type: "close" });
     this.#worker?.terminate();
     this.#peer.close();
