@@ -237,7 +237,7 @@ class Visit:
         return Sound(np.array(times)[order], np.array(levels)[order])
 
     async def packets(self) -> list[tuple[int, bytes]]:
-        """(RTP timestamp, payload) of every packet since `listen`; needs the tap."""
+        """(RTP timestamp, payload) of every packet since the page was opened; needs the tap."""
         found = await self.page.evaluate("measure.packets()")
         return [(int(timestamp), bytes.fromhex(data)) for timestamp, data in found]
 

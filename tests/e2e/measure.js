@@ -70,8 +70,8 @@ window.measure = (() => {
     drawn: () => window.visavis.session.debug.drawn.toArray(),
     received: () => window.visavis.session.debug.received.toArray(),
     gains: () => window.visavis.session.debug.gains.toArray(),
+    // Packets stay: frames are deltas, so that an independent decoder needs them from the first one on.
     clear() {
-      packets.length = 0;
       window.visavis.session?.debug.clear();
     },
     // What stands on the canvas, coarse enough to be quick and fine enough to see a mouth move.

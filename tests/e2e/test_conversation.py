@@ -36,7 +36,7 @@ class Recorded:
     """What the browser saw and heard of one stretch of the conversation; times are performance.now() in seconds.
 
     Attributes:
-        packets: (RTP timestamp, payload) as the worker got them.
+        packets: (RTP timestamp, payload) as the worker got them, from the connection's first on.
         drawn, received, gains: the SDK's trace.
         voice: the character's voice before the page's own volume.
         microphone: what the microphone captured.
@@ -122,6 +122,7 @@ def _sent(recorded: Recorded) -> tuple[Curve, list[tuple[float, np.ndarray[Any, 
     jaw: list[tuple[float, float]] = []
     sound: list[tuple[float, np.ndarray[Any, np.dtype[np.float32]]]] = []
     newest = recorded.packets[0][0]
+    listened_from = recorded.received[0]["rtpTimestamp"]
     for timestamp, payload in recorded.packets:
         newest = unwrap_timestamp(timestamp, newest)
         unit = decode_access_unit(payload)
@@ -131,7 +132,7 @@ def _sent(recorded: Recorded) -> tuple[Curve, list[tuple[float, np.ndarray[Any, 
             jaw.append((newest / MEDIA_CLOCK_HZ, float(decoded.weights[_JAW])))
         pcm = voice.decode(payload)
         assert pcm is not None, "every access unit is a valid Opus packet"
-        if AccessUnitFlags.SPEECH in unit.flags:
+        if AccessUnitFlags.SPEECH in unit.flags and newest >= unwrap_timestamp(listened_from, newest):
             sound.append((newest / MEDIA_CLOCK_HZ, pcm))
     points = np.array(jaw)
     return Curve(points[:, 0], points[:, 1]), sound
