@@ -1,0 +1,1 @@
+"""The centre: tickets, and a dialogue pipeline per session."""

@@ -1,0 +1,1 @@
+"""What happens between a viewer's words and the character's voice."""

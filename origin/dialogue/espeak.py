@@ -1,7 +1,7 @@
 """espeak-ng through ctypes: sound with the times of its phonemes and words.
 
-GPL-3.0: this file is imported only by the voice's worker process, which talks with the origin over pipes. The library is
-not thread-safe and keeps global state: one instance per process, one call at a time.
+GPL-3.0: this file is imported only by the voice's worker process, which talks with the origin over pipes. The library
+is not thread-safe and keeps global state: one instance per process, one call at a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pipeline's first processor: the viewer's microphone packets become 16 kHz PCM, with silence where nothing comes."""
+"""The pipeline's first processor: the viewer's microphone as 16 kHz PCM, with silence where nothing comes."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The character's voice as 20 ms Opus packets whose decoded sound is exactly on the utterance's clock.
 
-libopus looks ahead: what a decoder gives out for packet k begins 312 samples (6.5 ms at 48 kHz, the `pre-skip` of RFC
-7845) before the sound that was put into packet k. Files carry the pre-skip and players drop that many samples; RTP has
-no such place. So the utterance's clock is that of the *decoded* sound: everything that names a time in the PCM (phonemes,
-words, log-mel) is shifted later by `Encoder.delay_samples`, read from the encoder itself.
+libopus looks ahead: what a decoder gives out for packet k begins 312 samples (6.5 ms at 48 kHz, the `pre-skip` of
+RFC 7845) before the sound that was put into packet k. Files carry the pre-skip and players drop that many samples; RTP
+has no such place. So the utterance's clock is that of the *decoded* sound: everything that names a time in the PCM
+(phonemes, words, log-mel) is shifted later by `VoiceEncoder.delay_samples`, read from the encoder itself.
 """
 
 from __future__ import annotations

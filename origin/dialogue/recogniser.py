@@ -81,7 +81,7 @@ class Recogniser:
             "fwdflat": False,
         }
         self._dictation = Decoder(lm=str(model / "en-us.lm.bin"), bestpath=False, maxhmmpf=3000, maxwpf=10, **shared)
-        # Beams far wider than the default: the grammar is small, and a phrase that is pruned is a phrase not understood.
+        # Beams far wider than the default: the grammar is small, and what is pruned is not understood.
         self._grammar = Decoder(lm=None, bestpath=False, beam=1e-64, wbeam=1e-48, pbeam=1e-64, **shared)
         self._words = _read_words(model / "cmudict-en-us.dict")
         self._grammars: dict[str, Grammar] = {}

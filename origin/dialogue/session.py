@@ -133,7 +133,7 @@ class DialogueSession:
 
     def history(self) -> list[dict[str, Any]]:
         """The conversation as a language model would see it."""
-        return [message for message in self._state.context.messages if isinstance(message, dict)]
+        return [dict(message) for message in self._state.context.messages if isinstance(message, dict)]
 
     def end(self, reason: str) -> None:
         """Begin to free everything; `closed` tells when that is done. Idempotent."""

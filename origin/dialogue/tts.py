@@ -57,7 +57,7 @@ class VoiceWorker:
     async def speak(self, text: str, voice: Voice) -> Clause:
         """Synthesise one clause; cancelling the call cancels the synthesis.
 
-        Raises: SpeechFailedError: the voice refuses it. WorkerGoneError: the worker died meanwhile or is not up in time.
+        Raises: SpeechFailedError: the voice refuses it. WorkerGoneError: the worker died or is not up.
         """
         await self.process.wait_up(self._timeout_s)
         number = next(self._ids)

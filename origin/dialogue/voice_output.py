@@ -1,7 +1,7 @@
 """The pipeline's last processor: sound becomes 20 ms Opus packets with their phonemes and log-mel, paced.
 
-One answer is one utterance: its clauses follow each other without a gap in the packet indices, so that the POP places it
-once on the track. Packets leave at most SPEECH_AHEAD_S_MAX ahead of real time; the first ones at once.
+One answer is one utterance: its clauses follow each other without a gap in the packet indices, so that the POP places
+it once on the track. Packets leave at most SPEECH_AHEAD_S_MAX ahead of real time; the first ones at once.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import resource
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from core.speech.messages import (
 from origin.dialogue.services import Shared
 from tests.origin.viewer import Viewer, sound, synthesise
 
+
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
@@ -56,7 +58,7 @@ async def test_typed_text_is_answered_aloud(shared: Shared) -> None:
             assert packet.index * TICK_SAMPLES <= span.start < (packet.index + 1) * TICK_SAMPLES
             assert span.start < span.end
     words = [word for reply in viewer.all(ReplyText) for word in reply.words]
-    assert words and all(a.end <= b.start for a, b in zip(words, words[1:], strict=False))
+    assert words and all(a.end <= b.start for a, b in itertools.pairwise(words))
     assert words[-1].end <= end.packets * TICK_SAMPLES
     assert viewer.at(ReplyText) < viewer.at(SpeechPacket) < asked + 1.0
     assert set(viewer.all(StageTimes)[0].stages) == {"think", "speak"}

@@ -80,7 +80,9 @@ class Viewer:
         """Send 48 kHz sound in real time. Returns: the moment at which its audible part ended."""
         noise = np.random.default_rng(1)
         loud = np.nonzero(np.abs(pcm.astype(np.float64)) > np.abs(pcm).max() * 10 ** (-35 / 20))[0]
-        whole = np.concatenate([np.zeros(int(lead_s * 48_000), np.int16), pcm, np.zeros(int(tail_s * 48_000), np.int16)])
+        whole = np.concatenate(
+            [np.zeros(int(lead_s * 48_000), np.int16), pcm, np.zeros(int(tail_s * 48_000), np.int16)]
+        )
         whole = (whole + noise.normal(0, 6, len(whole))).astype(np.int16)
         encoder = VoiceEncoder(32_000)
         began = time.monotonic()
