@@ -68,6 +68,9 @@ export class App {
     byId("panel-close").addEventListener("click", () => {
       this.#togglePanel(false);
     });
+    byId("stage").addEventListener("pointerdown", () => {
+      if (this.#shell.dataset["panel"] === "open") this.#togglePanel(false);
+    });
     byId("help-toggle").addEventListener("click", () => {
       byId<HTMLDialogElement>("help").showModal();
     });
@@ -286,6 +289,11 @@ export class App {
   }
 
   #togglePanel(open = this.#shell.dataset["panel"] !== "open"): void {
+    // On a wide page the panel is always there; the key goes to it.
+    if (byId("panel-toggle").offsetParent === null) {
+      byId("transcript").focus();
+      return;
+    }
     this.#shell.dataset["panel"] = open ? "open" : "closed";
     byId("panel-toggle").setAttribute("aria-expanded", String(open));
     if (open) byId("panel").focus();

@@ -17,6 +17,8 @@ import { requestTicket, type Ticket } from "./ticket";
 /** No packet for this long on a connected link: the POP is dead, whatever ICE still believes. */
 const SILENCE_MS_MAX = 3_000;
 const WATCHDOG_MS = 500;
+/** A connection that lived shorter than this counts as a failed attempt: a POP that takes and drops is not hammered. */
+const LIVED_MS_MIN = 5_000;
 
 /**
  * A conversation with a character. Made by `connect()`; or make one and `start()` it to let even the first attempt be
@@ -44,6 +46,7 @@ export class Session extends TypedEmitter<SessionEvents> {
   #ownsMicrophone = false;
   #attempt = 0;
   #attemptsMax = Infinity;
+  #connectedMs = 0;
   #wake: (() => void) | null = null;
   #watchdog: ReturnType<typeof setInterval> | null = null;
   #totals = { delayS: 0, emitted: 0 };
@@ -99,6 +102,7 @@ export class Session extends TypedEmitter<SessionEvents> {
     else if (wanted instanceof MediaStream) this.#useMicrophone(wanted, false);
     this.#face.setDriver(this.#media);
     addEventListener("online", this.#hurry);
+    document.addEventListener("visibilitychange", this.#hurry);
     await this.#connectLoop("connecting");
   }
 
@@ -192,7 +196,7 @@ export class Session extends TypedEmitter<SessionEvents> {
       this.#setConnection(state, error, null);
       try {
         await this.#connectOnce();
-        this.#attempt = 0;
+        this.#connectedMs = performance.now();
         this.#setConnection("connected", null, null);
         return;
       } catch (cause) {
@@ -284,12 +288,20 @@ export class Session extends TypedEmitter<SessionEvents> {
   async #reconnect(error: VisavisError): Promise<void> {
     if (this.#connection !== "connected") return;
     this.#dropLink();
-    this.#setConnection("reconnecting", error, null);
     this.#media.reset();
+    if (performance.now() - this.#connectedMs >= LIVED_MS_MIN) {
+      this.#attempt = 0;
+      this.#setConnection("reconnecting", error, null);
+    } else {
+      this.#attempt += 1;
+      const delayMs = backoffMs(this.#attempt, Math.random());
+      this.#setConnection("reconnecting", error, delayMs);
+      await this.#sleep(delayMs);
+    }
     await this.#connectLoop("reconnecting").catch(() => undefined);
   }
 
-  /** The network is back, or the page is seen again: do not wait for the rest of the delay. */
+  /** The network is back, or the page was turned to: do not wait for the rest of the delay. */
   readonly #hurry = (): void => {
     this.#wake?.();
   };
@@ -331,6 +343,7 @@ export class Session extends TypedEmitter<SessionEvents> {
     this.#dropLink();
     this.#wake?.();
     removeEventListener("online", this.#hurry);
+    document.removeEventListener("visibilitychange", this.#hurry);
     this.#media.close();
     if (this.#ownsMicrophone) for (const track of this.#microphoneStream?.getTracks() ?? []) track.stop();
     this.#microphoneStream = null;
