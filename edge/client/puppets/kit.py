@@ -122,7 +122,21 @@ def ellipse(x: float, y: float, rx: float, ry: float, *, tilt: float = 0.0) -> C
     """An ellipse of four segments."""
     k = 0.5523
     unit = np.array(
-        [(1, 0), (1, k), (k, 1), (0, 1), (-k, 1), (-1, k), (-1, 0), (-1, -k), (-k, -1), (0, -1), (k, -1), (1, -k), (1, 0)]
+        [
+            (1, 0),
+            (1, k),
+            (k, 1),
+            (0, 1),
+            (-k, 1),
+            (-1, k),
+            (-1, 0),
+            (-1, -k),
+            (-k, -1),
+            (0, -1),
+            (k, -1),
+            (1, -k),
+            (1, 0),
+        ]
     )
     turned = unit * (rx, ry)
     c, s = np.cos(tilt), np.sin(tilt)

@@ -81,8 +81,12 @@ def add_eyes(puppet: Puppet) -> None:
 
 def _ball(puppet: Puppet, side: int, name: str) -> None:
     x = CX + side * EYE_X
-    puppet.layer(f"eye.{name}", lambda w: _opening(w, side), lift=4,
-                 fill=radial(x, EYE_Y + 6, 42, (0, "#fffaf2"), (0.6, "#f6ebe2"), (1, "#d9bfb6")))
+    puppet.layer(
+        f"eye.{name}",
+        lambda w: _opening(w, side),
+        lift=4,
+        fill=radial(x, EYE_Y + 6, 42, (0, "#fffaf2"), (0.6, "#f6ebe2"), (1, "#d9bfb6")),
+    )
 
 
 def _iris(puppet: Puppet, side: int, name: str) -> None:
@@ -93,16 +97,27 @@ def _iris(puppet: Puppet, side: int, name: str) -> None:
     def disc(dx: float, dy: float, rx: float, ry: float, reach: float = 1.0, tilt: float = 0.0) -> object:
         return lambda w: [ellipse(x + dx, y + dy, rx, ry, tilt=tilt) + _gaze(w, side, reach)]
 
-    puppet.layer(f"iris.{name}", disc(0, 0, 19.8, 21.8), **common, stroke=("#0d2a33", 2.6),
-                 fill=linear(x, y - 22, x, y + 22, (0, "#0c2f3c"), (0.35, "#17616a"), (0.68, "#2ba191"), (1, "#a8efc0")))
-    puppet.layer(f"iris.glow.{name}", disc(0, 10, 14.5, 11), **common,
-                 fill=radial(x, y + 13, 15, (0, "#f4ffd0e6"), (0.5, "#b8f3c088"), (1, "#7fe0c000"), squash=0.75))
+    puppet.layer(
+        f"iris.{name}",
+        disc(0, 0, 19.8, 21.8),
+        **common,
+        stroke=("#0d2a33", 2.6),
+        fill=linear(x, y - 22, x, y + 22, (0, "#0c2f3c"), (0.35, "#17616a"), (0.68, "#2ba191"), (1, "#a8efc0")),
+    )
+    puppet.layer(
+        f"iris.glow.{name}",
+        disc(0, 10, 14.5, 11),
+        **common,
+        fill=radial(x, y + 13, 15, (0, "#f4ffd0e6"), (0.5, "#b8f3c088"), (1, "#7fe0c000"), squash=0.75),
+    )
     rays = []
     for k in range(16):
         a = 2 * np.pi * k / 16 + 0.1
         inner, outer = np.array([np.cos(a), np.sin(a)]) * 9, np.array([np.cos(a), np.sin(a)]) * (17 + (k % 3))
         rays.append(ribbon(np.array([inner, (inner + outer) / 2, outer]) + (x, y), [0.2, 1.5, 0.2], per=1))
-    puppet.layer(f"iris.rays.{name}", lambda w: [ray + _gaze(w, side) for ray in rays], **common, fill="#0b3b45", alpha=0.4)
+    puppet.layer(
+        f"iris.rays.{name}", lambda w: [ray + _gaze(w, side) for ray in rays], **common, fill="#0b3b45", alpha=0.4
+    )
     puppet.layer(f"pupil.{name}", disc(0, -1, 9, 10.5), **common, fill=radial(x, y - 1, 10.5, (0, "#04090f"), (0.8, "#071722"),
                  (1, "#0b2630")))  # fmt: skip
 
@@ -129,10 +144,19 @@ def _lids(puppet: Puppet, side: int, name: str) -> None:
         both = np.concatenate([crease(w), _upper(w, side)[::-1]])
         return [smooth(_place(both, side), corners=(0, 5, 6, 11))]
 
-    puppet.layer(f"lid.{name}", lid, lift=6, fill=linear(CX, EYE_Y - 34, CX, EYE_Y + 20, (0, "#d08a6c66"), (0.35, "#d9936fcc"),
-                                                        (1, "#efb38f")))
-    puppet.layer(f"crease.{name}", lambda w: [ribbon(_place(crease(w), side), [0, 1.4, 2.2, 2.4, 2, 0])], lift=8,
-                 fill="#8a4238", alpha=0.85)
+    puppet.layer(
+        f"lid.{name}",
+        lid,
+        lift=6,
+        fill=linear(CX, EYE_Y - 34, CX, EYE_Y + 20, (0, "#d08a6c66"), (0.35, "#d9936fcc"), (1, "#efb38f")),
+    )
+    puppet.layer(
+        f"crease.{name}",
+        lambda w: [ribbon(_place(crease(w), side), [0, 1.4, 2.2, 2.4, 2, 0])],
+        lift=8,
+        fill="#8a4238",
+        alpha=0.85,
+    )
 
     def lash(w: Weights) -> Curves:
         u = _upper(w, side)
@@ -164,5 +188,11 @@ def _lids(puppet: Puppet, side: int, name: str) -> None:
 
     puppet.layer(f"lash.lower.{name}", under, lift=8, fill="#5d2626")
     bag = np.array([(EYE_X - 22, EYE_Y + 27), (EYE_X - 2, EYE_Y + 32), (EYE_X + 20, EYE_Y + 29)])
-    puppet.layer(f"bag.{name}", lambda w: [ribbon(flesh(mirror(bag, side), w), [0, 2.2, 0])], lift=8, fill="#b5654f", alpha=0.06,
-                 fades=[(f"eyeSquint{name}", 0.5), (f"cheekSquint{name}", 0.5), (f"mouthSmile{name}", 0.15)])
+    puppet.layer(
+        f"bag.{name}",
+        lambda w: [ribbon(flesh(mirror(bag, side), w), [0, 2.2, 0])],
+        lift=8,
+        fill="#b5654f",
+        alpha=0.06,
+        fades=[(f"eyeSquint{name}", 0.5), (f"cheekSquint{name}", 0.5), (f"mouthSmile{name}", 0.15)],
+    )

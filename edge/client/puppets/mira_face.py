@@ -89,61 +89,195 @@ def add_head(puppet: Puppet) -> None:
     """Neck, ear, face and all soft light on it."""
     _neck(puppet)
     _ear(puppet)
-    puppet.layer("face", _outline, lift=-34, stroke=(LINE, 2.4),
-                 fill=linear(150, 250, 400, 590, (0, SKIN_LIGHT), (0.45, SKIN), (0.82, "#e9ac87"), (1, SKIN_SHADE)))
+    puppet.layer(
+        "face",
+        _outline,
+        lift=-34,
+        stroke=(LINE, 2.4),
+        fill=linear(150, 250, 400, 590, (0, SKIN_LIGHT), (0.45, SKIN), (0.82, "#e9ac87"), (1, SKIN_SHADE)),
+    )
     inside = ["face"]
-    shade = smooth([(392, 230), (396, 420), (392, 600), (250, 620), (300, 580), (338, 545), (362, 498), (372, 440),
-                    (366, 380), (350, 330), (352, 270)])
-    puppet.layer("face.shade", lambda w: [flesh(shade, w)], lift=-34, clip=inside, blend="multiply",
-                 fill=linear(322, 400, 395, 430, (0, "#d98a6a00"), (0.5, "#d0806a66"), (1, "#a75a58aa")))
-    jaw = smooth([(150, 480), (176, 530), (220, 566), (270, 574), (320, 562), (362, 520), (384, 480), (380, 620),
-                  (160, 620)])
-    puppet.layer("face.jaw", lambda w: [flesh(jaw, w)], lift=-30, clip=inside, blend="multiply",
-                 fill=linear(262, 540, 276, 592, (0, "#cf876800"), (1, "#b5645caa")))
+    shade = smooth(
+        [
+            (392, 230),
+            (396, 420),
+            (392, 600),
+            (250, 620),
+            (300, 580),
+            (338, 545),
+            (362, 498),
+            (372, 440),
+            (366, 380),
+            (350, 330),
+            (352, 270),
+        ]
+    )
+    puppet.layer(
+        "face.shade",
+        lambda w: [flesh(shade, w)],
+        lift=-34,
+        clip=inside,
+        blend="multiply",
+        fill=linear(322, 400, 395, 430, (0, "#d98a6a00"), (0.5, "#d0806a66"), (1, "#a75a58aa")),
+    )
+    jaw = smooth(
+        [(150, 480), (176, 530), (220, 566), (270, 574), (320, 562), (362, 520), (384, 480), (380, 620), (160, 620)]
+    )
+    puppet.layer(
+        "face.jaw",
+        lambda w: [flesh(jaw, w)],
+        lift=-30,
+        clip=inside,
+        blend="multiply",
+        fill=linear(262, 540, 276, 592, (0, "#cf876800"), (1, "#b5645caa")),
+    )
     temple = smooth([(140, 240), (170, 250), (168, 330), (162, 420), (176, 500), (150, 520), (130, 400)])
-    puppet.layer("face.temple", temple, lift=-34, clip=inside, blend="multiply",
-                 fill=linear(150, 400, 182, 400, (0, "#c9786099"), (1, "#c9786000")))
+    puppet.layer(
+        "face.temple",
+        temple,
+        lift=-34,
+        clip=inside,
+        blend="multiply",
+        fill=linear(150, 400, 182, 400, (0, "#c9786099"), (1, "#c9786000")),
+    )
     for side, name in SIDES:
         x = CX + side * 74
-        puppet.layer(f"blush.{name}", lambda w, x=x: [flesh(ellipse(x, 474, 46, 30), w)], lift=6, clip=inside,
-                     fill=_spot(x, 474, 46, "#ee6a58", "70", 0.66), alpha=0.85,
-                     fades=[(f"mouthSmile{name}", 0.25), (f"cheekSquint{name}", 0.3), ("cheekPuff", 0.2)])
+        puppet.layer(
+            f"blush.{name}",
+            lambda w, x=x: [flesh(ellipse(x, 474, 46, 30), w)],
+            lift=6,
+            clip=inside,
+            fill=_spot(x, 474, 46, "#ee6a58", "70", 0.66),
+            alpha=0.85,
+            fades=[(f"mouthSmile{name}", 0.25), (f"cheekSquint{name}", 0.3), ("cheekPuff", 0.2)],
+        )
         socket = CX + side * 50
-        puppet.layer(f"socket.{name}", ellipse(socket, 398, 48, 26), lift=0, clip=inside, blend="multiply",
-                     fill=_spot(socket, 398, 48, "#c27a62", "68", 0.55))
+        puppet.layer(
+            f"socket.{name}",
+            ellipse(socket, 398, 48, 26),
+            lift=0,
+            clip=inside,
+            blend="multiply",
+            fill=_spot(socket, 398, 48, "#c27a62", "68", 0.55),
+        )
         fold = mirror([(29, 488), (40, 500), (47, 512), (50, 521)], side)
-        puppet.layer(f"fold.{name}", lambda w, f=fold: [ribbon(flesh(f, w), [0, 2.2, 2.6, 0])], lift=8, alpha=0.0,
-                     fill="#b5654f", fades=[(f"mouthSmile{name}", 0.3), (f"noseSneer{name}", 0.6),
-                                            (f"mouthDimple{name}", 0.25), (f"mouthStretch{name}", 0.3)])
+        puppet.layer(
+            f"fold.{name}",
+            lambda w, f=fold: [ribbon(flesh(f, w), [0, 2.2, 2.6, 0])],
+            lift=8,
+            alpha=0.0,
+            fill="#b5654f",
+            fades=[
+                (f"mouthSmile{name}", 0.3),
+                (f"noseSneer{name}", 0.6),
+                (f"mouthDimple{name}", 0.25),
+                (f"mouthStretch{name}", 0.3),
+            ],
+        )
         wrinkle = mirror([(10, 440), (15, 446), (17, 455)], side)
-        puppet.layer(f"sneer.{name}", ribbon(wrinkle, [0, 2.4, 0]), lift=20, alpha=0.0, fill="#b5654f",
-                     fades=[(f"noseSneer{name}", 0.8)])
-    puppet.layer("light.brow", ellipse(238, 330, 70, 46), lift=6, clip=inside, fill=_spot(238, 330, 70, "#fff3dc", "80", 0.66))
-    puppet.layer("light.cheek", lambda w: [flesh(ellipse(196, 458, 26, 17), w)], lift=8, clip=inside,
-                 fill=_spot(196, 458, 26, "#fff0da", "90", 0.66))
-    puppet.layer("light.chin", lambda w: [flesh(ellipse(263, 563, 20, 12), w)], lift=8, clip=inside,
-                 fill=_spot(263, 563, 20, "#ffeeda", "88", 0.6))
-    rim = smooth([(386, 380), (388, 440), (378, 490), (352, 540), (310, 580), (322, 586), (366, 546), (392, 500), (404, 430),
-                  (400, 370)])
-    puppet.layer("light.rim", lambda w: [flesh(rim, w)], lift=-34, clip=inside,
-                 fill=linear(366, 440, 392, 450, (0, "#ffb98a00"), (0.6, "#ffb27a70"), (1, "#ffd9a8d8")))
+        puppet.layer(
+            f"sneer.{name}",
+            ribbon(wrinkle, [0, 2.4, 0]),
+            lift=20,
+            alpha=0.0,
+            fill="#b5654f",
+            fades=[(f"noseSneer{name}", 0.8)],
+        )
+    puppet.layer(
+        "light.brow", ellipse(238, 330, 70, 46), lift=6, clip=inside, fill=_spot(238, 330, 70, "#fff3dc", "80", 0.66)
+    )
+    puppet.layer(
+        "light.cheek",
+        lambda w: [flesh(ellipse(196, 458, 26, 17), w)],
+        lift=8,
+        clip=inside,
+        fill=_spot(196, 458, 26, "#fff0da", "90", 0.66),
+    )
+    puppet.layer(
+        "light.chin",
+        lambda w: [flesh(ellipse(263, 563, 20, 12), w)],
+        lift=8,
+        clip=inside,
+        fill=_spot(263, 563, 20, "#ffeeda", "88", 0.6),
+    )
+    rim = smooth(
+        [
+            (386, 380),
+            (388, 440),
+            (378, 490),
+            (352, 540),
+            (310, 580),
+            (322, 586),
+            (366, 546),
+            (392, 500),
+            (404, 430),
+            (400, 370),
+        ]
+    )
+    puppet.layer(
+        "light.rim",
+        lambda w: [flesh(rim, w)],
+        lift=-34,
+        clip=inside,
+        fill=linear(366, 440, 392, 450, (0, "#ffb98a00"), (0.6, "#ffb27a70"), (1, "#ffd9a8d8")),
+    )
     _freckles(puppet)
 
 
 def _freckles(puppet: Puppet) -> None:
-    spots = [(205, 466, 1.6), (214, 474, 1.2), (196, 475, 1.3), (222, 464, 1.1), (229, 475, 1.3), (208, 483, 1.0),
-             (333, 466, 1.5), (324, 474, 1.2), (342, 476, 1.2), (316, 465, 1.1), (310, 475, 1.2), (331, 484, 1.0),
-             (262, 462, 0.9), (279, 466, 1.0), (188, 466, 1.0), (351, 467, 1.0)]
-    puppet.layer("freckles", lambda w: [flesh(ellipse(x, y, r, r * 0.9), w) for x, y, r in spots], lift=8,
-                 fill="#b4664a", alpha=0.5)
+    spots = [
+        (205, 466, 1.6),
+        (214, 474, 1.2),
+        (196, 475, 1.3),
+        (222, 464, 1.1),
+        (229, 475, 1.3),
+        (208, 483, 1.0),
+        (333, 466, 1.5),
+        (324, 474, 1.2),
+        (342, 476, 1.2),
+        (316, 465, 1.1),
+        (310, 475, 1.2),
+        (331, 484, 1.0),
+        (262, 462, 0.9),
+        (279, 466, 1.0),
+        (188, 466, 1.0),
+        (351, 467, 1.0),
+    ]
+    puppet.layer(
+        "freckles",
+        lambda w: [flesh(ellipse(x, y, r, r * 0.9), w) for x, y, r in spots],
+        lift=8,
+        fill="#b4664a",
+        alpha=0.5,
+    )
 
 
 def _neck(puppet: Puppet) -> None:
-    neck = smooth([(226, 520), (314, 520), (316, 590), (320, 640), (344, 672), (352, 730), (188, 730), (196, 672),
-                   (220, 640), (224, 590)], corners=(0, 1, 6, 7))
+    neck = smooth(
+        [
+            (226, 520),
+            (314, 520),
+            (316, 590),
+            (320, 640),
+            (344, 672),
+            (352, 730),
+            (188, 730),
+            (196, 672),
+            (220, 640),
+            (224, 590),
+        ],
+        corners=(0, 1, 6, 7),
+    )
     follow = ("head", lambda p: 0.85 * (1 - smoothstep(545, 668, p[:, 1])))
-    puppet.layer("neck", neck, bone="spine", depth=-30, mix=follow, stroke=(LINE, 2.2),
-                 fill=linear(220, 560, 330, 640, (0, "#ecb38d"), (0.6, "#dd9c78"), (1, "#b97058")))
+    puppet.layer(
+        "neck",
+        neck,
+        bone="spine",
+        depth=-30,
+        mix=follow,
+        stroke=(LINE, 2.2),
+        fill=linear(220, 560, 330, 640, (0, "#ecb38d"), (0.6, "#dd9c78"), (1, "#b97058")),
+    )
     cast = smooth([(190, 500), (350, 500), (352, 590), (328, 622), (296, 628), (262, 634), (230, 612), (200, 590)])
 
     def shadow(w: Weights) -> Curves:
@@ -152,40 +286,91 @@ def _neck(puppet: Puppet) -> None:
         p[:, 0] += 6 * (w["jawLeft"] - w["jawRight"])
         return [p]
 
-    puppet.layer("neck.shadow", shadow, bone="spine", depth=-24, mix=("head", lambda p: np.full(len(p), 0.8)),
-                 clip=["neck"], blend="multiply", fill=linear(270, 570, 276, 634, (0, "#9a5054e6"), (1, "#b0646499")))
+    puppet.layer(
+        "neck.shadow",
+        shadow,
+        bone="spine",
+        depth=-24,
+        mix=("head", lambda p: np.full(len(p), 0.8)),
+        clip=["neck"],
+        blend="multiply",
+        fill=linear(270, 570, 276, 634, (0, "#9a5054e6"), (1, "#b0646499")),
+    )
     for name, line in (("a", [(240, 628), (250, 654), (262, 680)]), ("b", [(304, 622), (294, 652), (282, 682)])):
-        puppet.layer(f"neck.cord.{name}", ribbon(line, [0, 3, 0]), bone="spine", depth=-26, mix=follow, clip=["neck"],
-                     fill="#a9604f", alpha=0.5)
+        puppet.layer(
+            f"neck.cord.{name}",
+            ribbon(line, [0, 3, 0]),
+            bone="spine",
+            depth=-26,
+            mix=follow,
+            clip=["neck"],
+            fill="#a9604f",
+            alpha=0.5,
+        )
 
 
 def _ear(puppet: Puppet) -> None:
-    puppet.layer("ear", smooth([(380, 408), (394, 396), (408, 402), (410, 424), (401, 450), (390, 466), (380, 462)]),
-                 depth=-6, stroke=(LINE, 2.0), fill=linear(378, 400, 410, 460, (0, "#eeb08b"), (1, "#cf8468")))
-    puppet.layer("ear.inner", ribbon([(386, 412), (399, 410), (402, 426), (394, 444), (389, 440)], [0, 3.4, 4, 3, 0]),
-                 depth=-4, fill="#a85a4a", alpha=0.75)
+    puppet.layer(
+        "ear",
+        smooth([(380, 408), (394, 396), (408, 402), (410, 424), (401, 450), (390, 466), (380, 462)]),
+        depth=-6,
+        stroke=(LINE, 2.0),
+        fill=linear(378, 400, 410, 460, (0, "#eeb08b"), (1, "#cf8468")),
+    )
+    puppet.layer(
+        "ear.inner",
+        ribbon([(386, 412), (399, 410), (402, 426), (394, 444), (389, 440)], [0, 3.4, 4, 3, 0]),
+        depth=-4,
+        fill="#a85a4a",
+        alpha=0.75,
+    )
 
 
 def add_nose(puppet: Puppet) -> None:
     """A nose of light and shadow, two nostrils and one line."""
     side = smooth([(281, 410), (287, 434), (291, 458), (297, 474), (294, 484), (280, 486), (277, 470), (275, 440)])
-    puppet.layer("nose.side", lambda w: [flesh(side, w)], lift=24, blend="multiply",
-                 fill=linear(278, 450, 298, 455, (0, "#cf866a00"), (0.5, "#c87c6684"), (1, "#c87c6600")))
-    under = smooth([(240, 482), (256, 488), (270, 492), (286, 488), (300, 480), (306, 492), (292, 508), (268, 511),
-                    (240, 502)])
-    puppet.layer("nose.under", lambda w: [flesh(under, w)], lift=16, blend="multiply",
-                 fill=radial(274, 490, 25, (0, "#b8675a99"), (0.5, "#b8675a4c"), (1, "#b8675a00"), squash=0.6))
-    puppet.layer("nose.light", lambda w: [flesh(ellipse(266, 471, 8.5, 9.5), w)], lift=34,
-                 fill=radial(266, 471, 9.5, (0, "#fff6e8e0"), (0.4, "#ffeedb90"), (1, "#fff0dc00")))
-    puppet.layer("nose.bridge", lambda w: [flesh(ellipse(266, 434, 5, 28), w)], lift=26,
-                 fill=radial(266, 434, 5, (0, "#fff0dc90"), (1, "#fff0dc00"), squash=5.6))
+    puppet.layer(
+        "nose.side",
+        lambda w: [flesh(side, w)],
+        lift=24,
+        blend="multiply",
+        fill=linear(278, 450, 298, 455, (0, "#cf866a00"), (0.5, "#c87c6684"), (1, "#c87c6600")),
+    )
+    under = smooth(
+        [(240, 482), (256, 488), (270, 492), (286, 488), (300, 480), (306, 492), (292, 508), (268, 511), (240, 502)]
+    )
+    puppet.layer(
+        "nose.under",
+        lambda w: [flesh(under, w)],
+        lift=16,
+        blend="multiply",
+        fill=radial(274, 490, 25, (0, "#b8675a99"), (0.5, "#b8675a4c"), (1, "#b8675a00"), squash=0.6),
+    )
+    puppet.layer(
+        "nose.light",
+        lambda w: [flesh(ellipse(266, 471, 8.5, 9.5), w)],
+        lift=34,
+        fill=radial(266, 471, 9.5, (0, "#fff6e8e0"), (0.4, "#ffeedb90"), (1, "#fff0dc00")),
+    )
+    puppet.layer(
+        "nose.bridge",
+        lambda w: [flesh(ellipse(266, 434, 5, 28), w)],
+        lift=26,
+        fill=radial(266, 434, 5, (0, "#fff0dc90"), (1, "#fff0dc00"), squash=5.6),
+    )
     for s, name in SIDES:
         hole = mirror([(5.5, 486.5), (10, 483.8), (15, 485.2)], s)
-        puppet.layer(f"nostril.{name}", lambda w, h=hole: [ribbon(flesh(h, w), [0.6, 4.4, 0.4])], lift=20,
-                     fill="#7c3531", alpha=0.85)
+        puppet.layer(
+            f"nostril.{name}",
+            lambda w, h=hole: [ribbon(flesh(h, w), [0.6, 4.4, 0.4])],
+            lift=20,
+            fill="#7c3531",
+            alpha=0.85,
+        )
         wing = mirror([(19.5, 472), (22, 479), (18, 487)], s)
-        puppet.layer(f"wing.{name}", lambda w, f=wing: [ribbon(flesh(f, w), [0, 2.2, 0])], lift=14, fill="#a6574a",
-                     alpha=0.75)
+        puppet.layer(
+            f"wing.{name}", lambda w, f=wing: [ribbon(flesh(f, w), [0, 2.2, 0])], lift=14, fill="#a6574a", alpha=0.75
+        )
 
 
 def add_brows(puppet: Puppet) -> None:
@@ -202,14 +387,10 @@ def add_brows(puppet: Puppet) -> None:
             p[:, 1] -= 2.5 * pick(w, "eyeWide", side) - 2 * pick(w, "eyeSquint", side)
             return mirror(p, side)
 
-        widths = [7.5, 11, 9.5, 7, 0.5]
-        puppet.layer(f"brow.{name}", lambda w, f=points: [ribbon(f(w), widths)], lift=10,
-                     fill=linear(CX + side * 22, 365, CX + side * 104, 365, (0, "#7a3b2ccc"), (0.25, "#5f261f"), (1, "#4a1a1a")))
-        def hairs(w: Weights, f: object = points, side: int = side) -> Curves:
-            p = f(w)  # type: ignore[operator]
-            out = []
-            for i, (du, dv) in enumerate(((3, -9), (6, -10), (10, -9))):
-                a = p[0] + (p[1] - p[0]) * (0.05 + 0.3 * i) + (0, 3)
-                out.append(ribbon(np.array([a, a + (side * du * 0.5, dv * 0.55), a + (side * du, dv)]), [0.4, 2, 0]))
-            return out
-        puppet.layer(f"brow.hairs.{name}", hairs, lift=10, fill="#6a2d22", alpha=0.85)
+        widths = [3.5, 10.5, 9.8, 7, 0.5]
+        puppet.layer(
+            f"brow.{name}",
+            lambda w, f=points: [ribbon(f(w), widths)],
+            lift=10,
+            fill=linear(CX + side * 22, 365, CX + side * 104, 365, (0, "#6f3227"), (0.25, "#5f261f"), (1, "#4a1a1a")),
+        )

@@ -7,7 +7,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge.client.puppets.kit import Curve, Points, Puppet, Weights, ellipse, linear, radial, ribbon, sideways, smooth, smoothstep
+from edge.client.puppets.kit import (
+    Curve,
+    Points,
+    Puppet,
+    Weights,
+    ellipse,
+    linear,
+    ribbon,
+    sideways,
+    smooth,
+    smoothstep,
+)
 
 __all__ = ["add_back_hair", "add_bones", "add_front_hair", "add_fringe_shadow"]
 
@@ -31,6 +42,7 @@ def spread(curve: Curve, w: Weights) -> Curve:
 
 def add_bones(puppet: Puppet) -> None:
     """Locks swing in gusts and hang while the head tilts."""
+
     def sway(amplitude: float, period: float, phase: float) -> dict[str, float]:
         return {"amplitude": amplitude, "period": period, "damping": 0.9, "gust": 5.0, "phase": phase}
 
@@ -55,7 +67,9 @@ def _lock(
             path = sideways(line, widths, share)
             thin = [0.3, *([2.0] * (len(path) - 2)), 0.0]
             curves.append(ribbon(path[:], thin, per=1))
-        puppet.layer(f"{id}.strands", lambda w, c=curves: [spread(curve, w) for curve in c], fill="#3a1020", alpha=0.6, **where)
+        puppet.layer(
+            f"{id}.strands", lambda w, c=curves: [spread(curve, w) for curve in c], fill="#3a1020", alpha=0.6, **where
+        )
     if lights:
         first, last = light_at
         curves = []
@@ -63,7 +77,9 @@ def _lock(
             path = sideways(line, widths, share)[first : last + 1]
             thin = [0.0, *([4.2 - 1.6 * (k % 2)] * (len(path) - 2)), 0.0]
             curves.append(ribbon(path, thin, per=2))
-        puppet.layer(f"{id}.light", lambda w, c=curves: [spread(curve, w) for curve in c], fill=LIGHT, alpha=0.58, **where)
+        puppet.layer(
+            f"{id}.light", lambda w, c=curves: [spread(curve, w) for curve in c], fill=LIGHT, alpha=0.58, **where
+        )
 
 
 def _tip_mix(bone: str, top: float, bottom: float) -> Mix:
@@ -73,12 +89,42 @@ def _tip_mix(bone: str, top: float, bottom: float) -> Mix:
 def add_back_hair(puppet: Puppet) -> None:
     """What is seen behind the neck and the face."""
     mix = _tip_mix("hairBack", 380, 650)
-    puppet.layer("hair.back", smooth([
-        (270, 144), (194, 156), (134, 206), (104, 290), (94, 390), (84, 470), (88, 550), (104, 612), (136, 668), (146, 650),
-        (182, 686), (200, 662), (270, 676), (340, 662), (352, 688), (388, 652), (400, 672), (434, 618), (454, 552), (456, 470),
-        (444, 390), (436, 290), (408, 206), (346, 156)], corners=(8, 10, 14, 16)), mix=mix,
-        depth=crown_depth, stroke=(LINE, 2.2),
-        fill=linear(150, 240, 420, 680, (0, "#5a1d2a"), (0.5, "#3c1322"), (1, "#260b1a")))
+    puppet.layer(
+        "hair.back",
+        smooth(
+            [
+                (270, 144),
+                (194, 156),
+                (134, 206),
+                (104, 290),
+                (94, 390),
+                (84, 470),
+                (88, 550),
+                (104, 612),
+                (136, 668),
+                (146, 650),
+                (182, 686),
+                (200, 662),
+                (270, 676),
+                (340, 662),
+                (352, 688),
+                (388, 652),
+                (400, 672),
+                (434, 618),
+                (454, 552),
+                (456, 470),
+                (444, 390),
+                (436, 290),
+                (408, 206),
+                (346, 156),
+            ],
+            corners=(8, 10, 14, 16),
+        ),
+        mix=mix,
+        depth=crown_depth,
+        stroke=(LINE, 2.2),
+        fill="#3c1322",
+    )
     inner = [
         ([(124, 380), (106, 470), (108, 560), (136, 664)], [16, 30, 32, 0]),
         ([(156, 430), (140, 530), (146, 610), (182, 682)], [20, 40, 36, 0]),
@@ -88,46 +134,148 @@ def add_back_hair(puppet: Puppet) -> None:
         ([(346, 470), (360, 560), (354, 630), (328, 674)], [20, 36, 26, 0]),
     ]
     for k, (line, widths) in enumerate(inner):
-        warm = linear(0, 430, 0, 690, (0, "#4a1826"), (0.55, "#6d2530" if k < 3 else "#571d2c"), (1, "#8a3532" if k < 3 else "#63222e"))
+        warm = "#6a2530" if k < 3 else "#541b2b"
         _lock(puppet, f"hair.back.{k}", line, widths, fill=warm, mix=mix, depth=-52, lights=(-0.25,) if k < 3 else ())
-    puppet.layer("hair.back.rim", [ribbon([(438, 320), (447, 410), (453, 480), (449, 554), (430, 616)], [0, 4, 5, 5, 0]),
-                 ribbon([(436, 420), (443, 480), (440, 545)], [0, 2.6, 0])], depth=-58, mix=mix,
-                 fill=linear(0, 340, 0, 640, (0, "#ff9a6a00"), (0.4, "#ffa672e0"), (1, "#ff8a5aa0")))
-    puppet.layer("hair.back.dark", smooth([(196, 480), (344, 480), (356, 640), (330, 690), (210, 690), (184, 640)]), depth=-50,
-                 mix=mix, fill=radial(270, 590, 110, (0, "#16060fee"), (0.7, "#1a0813bb"), (1, "#1a081300")))
+    puppet.layer(
+        "hair.back.rim",
+        [
+            ribbon([(438, 320), (447, 410), (453, 480), (449, 554), (430, 616)], [0, 4, 5, 5, 0]),
+            ribbon([(436, 420), (443, 480), (440, 545)], [0, 2.6, 0]),
+        ],
+        depth=-58,
+        mix=mix,
+        fill=linear(0, 340, 0, 640, (0, "#ff9a6a00"), (0.4, "#ffa672e0"), (1, "#ff8a5aa0")),
+    )
+    puppet.layer(
+        "hair.back.dark",
+        smooth([(196, 480), (344, 480), (356, 640), (330, 690), (210, 690), (184, 640)]),
+        depth=-50,
+        mix=mix,
+        fill=linear(0, 480, 0, 690, (0, "#16060f"), (0.75, "#1a0813e0"), (1, "#1a081300")),
+    )
 
 
 def add_fringe_shadow(puppet: Puppet) -> None:
     """What the hair casts on the forehead and the cheek."""
-    puppet.layer("face.hairshadow", smooth([
-        (320, 236), (312, 290), (286, 330), (258, 356), (232, 392), (216, 380), (196, 398), (186, 430), (176, 480), (170, 540),
-        (140, 540), (130, 300), (200, 190), (330, 190), (400, 260), (402, 400), (380, 430), (372, 380), (356, 330), (336, 284)]),
-        lift=-6, clip=["face"], blend="multiply", fill=linear(150, 240, 330, 520, (0, "#a8505acc"), (0.6, "#b8685e99"), (1, "#b8685e66")))
+    puppet.layer(
+        "face.hairshadow",
+        smooth(
+            [
+                (320, 236),
+                (312, 290),
+                (286, 330),
+                (258, 356),
+                (232, 392),
+                (216, 380),
+                (196, 398),
+                (186, 430),
+                (176, 480),
+                (170, 540),
+                (140, 540),
+                (130, 300),
+                (200, 190),
+                (330, 190),
+                (400, 260),
+                (402, 400),
+                (380, 430),
+                (372, 380),
+                (356, 330),
+                (336, 284),
+            ]
+        ),
+        lift=-6,
+        clip=["face"],
+        blend="multiply",
+        fill=linear(150, 240, 330, 520, (0, "#a8505acc"), (0.6, "#b8685e99"), (1, "#b8685e66")),
+    )
 
 
 def _cap(puppet: Puppet, mix: Mix) -> None:
-    cap = smooth([
-        (100, 590), (88, 500), (94, 392), (104, 292), (134, 210), (194, 160), (270, 147), (346, 160), (406, 210), (434, 292),
-        (446, 392), (453, 480), (444, 580), (432, 500), (412, 440), (392, 404), (386, 350), (368, 296), (342, 256), (314, 232),
-        (280, 258), (220, 300), (172, 350), (150, 420), (120, 500)],
-        corners=(0, 12, 19))
-    puppet.layer("hair.cap", lambda w: [spread(cap, w)], depth=crown_depth, mix=("hairBack", lambda p: smoothstep(380, 650, p[:, 1])), stroke=(LINE, 2.2),
-        fill=linear(170, 170, 420, 520, (0, "#a2422f"), (0.3, "#86322f"), (0.65, "#581d2a"), (1, "#3a1120")))
+    cap = smooth(
+        [
+            (100, 590),
+            (88, 500),
+            (94, 392),
+            (104, 292),
+            (134, 210),
+            (194, 160),
+            (270, 147),
+            (346, 160),
+            (406, 210),
+            (434, 292),
+            (446, 392),
+            (453, 480),
+            (444, 580),
+            (432, 500),
+            (412, 440),
+            (392, 404),
+            (386, 350),
+            (368, 296),
+            (342, 256),
+            (314, 232),
+            (280, 258),
+            (220, 300),
+            (172, 350),
+            (150, 420),
+            (120, 500),
+        ],
+        corners=(0, 12, 19),
+    )
+    puppet.layer(
+        "hair.cap",
+        lambda w: [spread(cap, w)],
+        depth=crown_depth,
+        mix=("hairBack", lambda p: smoothstep(380, 650, p[:, 1])),
+        stroke=(LINE, 2.2),
+        fill=linear(170, 170, 420, 520, (0, "#a2422f"), (0.3, "#86322f"), (0.65, "#581d2a"), (1, "#3a1120")),
+    )
     lines = []
     for k in range(7):
         s = k / 6
-        lines.append(ribbon([(308 - 6 * s, 172 + 10 * s), (340 + 24 * s, 190 + 8 * s), (378 + 20 * s, 244 + 12 * s),
-                             (394 + 14 * s - 4, 330 + 10 * s)], [0.4, 2.2, 2.2, 0], per=2))
+        lines.append(
+            ribbon(
+                [
+                    (308 - 6 * s, 172 + 10 * s),
+                    (340 + 24 * s, 190 + 8 * s),
+                    (378 + 20 * s, 244 + 12 * s),
+                    (394 + 14 * s - 4, 330 + 10 * s),
+                ],
+                [0.4, 2.2, 2.2, 0],
+                per=2,
+            )
+        )
     for x, y in ((-12, 0), (2, 14), (14, 30)):
-        lines.append(ribbon([(300 + x * 0.3, 156), (196 + x, 182 + y * 0.6), (132 + x, 262 + y), (110 + x, 380 + y), (104 + x, 500)],
-                            [0.4, 2, 2.2, 2, 0], per=2))
+        lines.append(
+            ribbon(
+                [
+                    (300 + x * 0.3, 156),
+                    (196 + x, 182 + y * 0.6),
+                    (132 + x, 262 + y),
+                    (110 + x, 380 + y),
+                    (104 + x, 500),
+                ],
+                [0.4, 2, 2.2, 2, 0],
+                per=2,
+            )
+        )
     for x in (0, 13):
-        lines.append(ribbon([(420 + x, 300), (432 + x * 0.9, 390), (438 + x * 0.8, 470), (442, 550)], [0, 2, 2, 0], per=2))
+        lines.append(
+            ribbon([(420 + x, 300), (432 + x * 0.9, 390), (438 + x * 0.8, 470), (442, 550)], [0, 2, 2, 0], per=2)
+        )
     puppet.layer("hair.cap.strands", lines, lift=-4, fill="#32101d", alpha=0.55)
-    puppet.layer("hair.cap.light", [
-        ribbon([(132, 300), (150, 250), (186, 204)], [0, 9, 0]), ribbon([(118, 330), (130, 270), (162, 216)], [0, 5, 0]),
-        ribbon([(334, 204), (356, 222), (376, 252)], [0, 7, 0]), ribbon([(350, 200), (372, 222), (388, 250)], [0, 5, 0]),
-        ribbon([(322, 212), (342, 230), (358, 258)], [0, 4.6, 0])], lift=-2, fill="#ef9b62", alpha=0.55)
+    puppet.layer(
+        "hair.cap.light",
+        [
+            ribbon([(132, 300), (150, 250), (186, 204)], [0, 9, 0]),
+            ribbon([(118, 330), (130, 270), (162, 216)], [0, 5, 0]),
+            ribbon([(334, 204), (356, 222), (376, 252)], [0, 7, 0]),
+            ribbon([(350, 200), (372, 222), (388, 250)], [0, 5, 0]),
+            ribbon([(322, 212), (342, 230), (358, 258)], [0, 4.6, 0]),
+        ],
+        lift=-2,
+        fill="#ef9b62",
+        alpha=0.55,
+    )
 
 
 def add_front_hair(puppet: Puppet) -> None:
@@ -137,34 +285,142 @@ def add_front_hair(puppet: Puppet) -> None:
     left = _tip_mix("hairLeft", 360, 560)
     right = _tip_mix("hairRight", 380, 640)
     dark = linear(0, 300, 0, 640, (0, "#571d2a"), (0.5, "#7a2c31"), (1, "#a0452f"))
-    _lock(puppet, "hair.side.left", [(394, 310), (401, 400), (398, 460), (387, 520), (396, 566)], [2, 15, 12, 8, 0],
-          fill=linear(0, 330, 0, 560, (0, "#4a1726"), (1, "#6f2730")), mix=left, depth=26, lights=(), strands=(0.1,))
+    _lock(
+        puppet,
+        "hair.side.left",
+        [(394, 310), (401, 400), (398, 460), (387, 520), (396, 566)],
+        [2, 15, 12, 8, 0],
+        fill=linear(0, 330, 0, 560, (0, "#4a1726"), (1, "#6f2730")),
+        mix=left,
+        depth=26,
+        lights=(),
+        strands=(0.1,),
+    )
     body = linear(130, 300, 190, 640, (0, "#7a2a2e"), (0.4, "#a44733"), (0.75, "#8a3530"), (1, "#571d2b"))
-    _lock(puppet, "hair.side.right.back", [(150, 250), (124, 380), (120, 480), (134, 570), (118, 632)], [2, 40, 40, 34, 0],
-          fill=dark, mix=right, depth=10, lights=(), strands=(-0.5, 0.0, 0.5))
-    _lock(puppet, "hair.side.right", [(176, 240), (146, 360), (148, 450), (164, 530), (150, 606), (176, 664)],
-          [2, 40, 42, 38, 26, 0], fill=body, mix=right, depth=36, strands=(-0.6, -0.2, 0.3, 0.65), lights=(-0.42, 0.05),
-          light_at=(1, 3))
+    _lock(
+        puppet,
+        "hair.side.right.back",
+        [(150, 250), (124, 380), (120, 480), (134, 570), (118, 632)],
+        [2, 40, 40, 34, 0],
+        fill=dark,
+        mix=right,
+        depth=10,
+        lights=(),
+        strands=(-0.5, 0.0, 0.5),
+    )
+    _lock(
+        puppet,
+        "hair.side.right",
+        [(176, 240), (146, 360), (148, 450), (164, 530), (150, 606), (176, 664)],
+        [2, 40, 42, 38, 26, 0],
+        fill=body,
+        mix=right,
+        depth=36,
+        strands=(-0.6, -0.2, 0.3, 0.65),
+        lights=(-0.42, 0.05),
+        light_at=(1, 3),
+    )
     sweep = linear(300, 180, 170, 420, (0, "#8c3630"), (0.35, "#b5553c"), (0.7, "#8f3831"), (1, "#64222c"))
-    _lock(puppet, "hair.fringe.1", [(314, 170), (226, 206), (168, 276), (144, 356), (150, 428)], [2, 58, 58, 36, 0],
-          fill=sweep, mix=fringe, lift=-2, lights=(-0.35, 0.0, 0.3), light_at=(1, 2))
-    _lock(puppet, "hair.fringe.2", [(315, 174), (246, 220), (204, 284), (184, 342), (190, 398)], [2, 50, 50, 30, 0],
-          fill=sweep, mix=fringe, lift=4, lights=(-0.3, 0.2), light_at=(1, 3), strands=(-0.55, -0.1, 0.45))
-    _lock(puppet, "hair.fringe.3", [(316, 178), (268, 228), (238, 284), (222, 330), (228, 370)], [2, 44, 46, 28, 0],
-          fill=sweep, mix=fringe, lift=10, lights=(-0.2, 0.3), light_at=(1, 3), strands=(-0.5, 0.1, 0.6))
-    _lock(puppet, "hair.fringe.4", [(317, 182), (292, 232), (274, 280), (262, 314), (264, 344)], [2, 30, 34, 20, 0],
-          fill=sweep, mix=fringe, lift=14, lights=(-0.1,), light_at=(1, 3), strands=(-0.4, 0.4))
-    _lock(puppet, "hair.fringe.5", [(314, 176), (350, 212), (378, 276), (390, 350), (402, 404)], [2, 34, 36, 24, 0],
-          fill=linear(310, 190, 400, 400, (0, "#8c3630"), (0.4, "#7d2d2f"), (1, "#48172a")), mix=fringe, lift=6, lights=(-0.1, 0.35),
-          light_at=(1, 2), strands=(-0.5, 0.0, 0.5))
-    _lock(puppet, "hair.fringe.6", [(316, 180), (312, 232), (320, 286), (342, 330)], [2, 20, 18, 0], fill=sweep, mix=fringe, lift=12,
-          lights=(0.1,), light_at=(1, 3), strands=(-0.3,))
-    puppet.layer("hair.flyaway", [
-        ribbon([(262, 160), (232, 150), (196, 166)], [0, 1.8, 0]), ribbon([(330, 166), (366, 168), (398, 204)], [0, 1.8, 0]),
-        ribbon([(128, 420), (118, 470), (124, 520)], [0, 1.8, 0])], lift=4, mix=fringe, fill="#5f2028")
+    _lock(
+        puppet,
+        "hair.fringe.1",
+        [(314, 170), (226, 206), (168, 276), (144, 356), (150, 428)],
+        [2, 58, 58, 36, 0],
+        fill=sweep,
+        mix=fringe,
+        lift=-2,
+        lights=(-0.35, 0.0, 0.3),
+        light_at=(1, 2),
+    )
+    _lock(
+        puppet,
+        "hair.fringe.2",
+        [(315, 174), (246, 220), (204, 284), (184, 342), (190, 398)],
+        [2, 50, 50, 30, 0],
+        fill=sweep,
+        mix=fringe,
+        lift=4,
+        lights=(-0.3, 0.2),
+        light_at=(1, 3),
+        strands=(-0.55, -0.1, 0.45),
+    )
+    _lock(
+        puppet,
+        "hair.fringe.3",
+        [(316, 178), (268, 228), (238, 284), (222, 330), (228, 370)],
+        [2, 44, 46, 28, 0],
+        fill=sweep,
+        mix=fringe,
+        lift=10,
+        lights=(-0.2, 0.3),
+        light_at=(1, 3),
+        strands=(-0.5, 0.1, 0.6),
+    )
+    _lock(
+        puppet,
+        "hair.fringe.4",
+        [(317, 182), (292, 232), (274, 280), (262, 314), (264, 344)],
+        [2, 30, 34, 20, 0],
+        fill=sweep,
+        mix=fringe,
+        lift=14,
+        lights=(-0.1,),
+        light_at=(1, 3),
+        strands=(-0.4, 0.4),
+    )
+    _lock(
+        puppet,
+        "hair.fringe.5",
+        [(314, 176), (350, 212), (378, 276), (390, 350), (402, 404)],
+        [2, 34, 36, 24, 0],
+        fill=linear(310, 190, 400, 400, (0, "#8c3630"), (0.4, "#7d2d2f"), (1, "#48172a")),
+        mix=fringe,
+        lift=6,
+        lights=(-0.1, 0.35),
+        light_at=(1, 2),
+        strands=(-0.5, 0.0, 0.5),
+    )
+    _lock(
+        puppet,
+        "hair.fringe.6",
+        [(316, 180), (312, 232), (320, 286), (342, 330)],
+        [2, 20, 18, 0],
+        fill=sweep,
+        mix=fringe,
+        lift=12,
+        lights=(0.1,),
+        light_at=(1, 3),
+        strands=(-0.3,),
+    )
+    puppet.layer(
+        "hair.flyaway",
+        [
+            ribbon([(262, 160), (232, 150), (196, 166)], [0, 1.8, 0]),
+            ribbon([(330, 166), (366, 168), (398, 204)], [0, 1.8, 0]),
+            ribbon([(128, 420), (118, 470), (124, 520)], [0, 1.8, 0]),
+        ],
+        lift=4,
+        mix=fringe,
+        fill="#5f2028",
+    )
     hang: Mix = ("earring", lambda p: np.ones(len(p)))
     gold = linear(394, 468, 412, 512, (0, "#ffe9a8"), (0.5, "#e8b24a"), (1, "#a06a22"))
-    puppet.layer("earring.chain", ribbon([(399, 462), (400, 470), (400, 482)], [1.4, 1.4, 1.4]), depth=4, mix=hang, fill="#e3b152")
-    puppet.layer("earring.moon", smooth([(404, 480), (392, 484), (388, 496), (394, 507), (406, 509), (399, 502), (397, 494),
-                 (399, 486)], corners=(0, 4)), depth=4, mix=hang, fill=gold, stroke=("#6b3f14", 1.2))
+    puppet.layer(
+        "earring.chain",
+        ribbon([(399, 462), (400, 470), (400, 482)], [1.4, 1.4, 1.4]),
+        depth=4,
+        mix=hang,
+        fill="#e3b152",
+    )
+    puppet.layer(
+        "earring.moon",
+        smooth(
+            [(404, 480), (392, 484), (388, 496), (394, 507), (406, 509), (399, 502), (397, 494), (399, 486)],
+            corners=(0, 4),
+        ),
+        depth=4,
+        mix=hang,
+        fill=gold,
+        stroke=("#6b3f14", 1.2),
+    )
     puppet.layer("earring.star", ellipse(407, 495, 2.6, 2.6), depth=4, mix=hang, fill="#fff2c4")

@@ -51,10 +51,25 @@ def _lips(w: Weights) -> tuple[Points, Points, Points, Points]:
     # The line between the lips: corners that rise leave the middle where it is.
     line = base[:, 1] + _ARC * (4 + 17 * smile - 15 * frown - 3 * _both(w, "mouthStretch", _AT))
     line = line + _ROUND * (14 * jaw * close - 14 * open_jaw - 9 * w["mouthShrugLower"] * 0.55)
-    top = line + _ROUND * (-2 * open_jaw - 9.5 * raised - 5.5 * funnel - 2.5 * pucker - 4.5 * w["mouthShrugUpper"]
-                           + 3.0 * w["mouthRollUpper"] + 1.2 * _MIDDLE)
-    low = line + _ROUND * (56 * open_jaw + 11 * lowered + 8 * funnel + 4.5 * pucker - 2.5 * w["mouthShrugLower"]
-                           - 4.0 * w["mouthRollLower"] + 1.2 * _MIDDLE + 3 * w["jawForward"])
+    top = line + _ROUND * (
+        -2 * open_jaw
+        - 9.5 * raised
+        - 5.5 * funnel
+        - 2.5 * pucker
+        - 4.5 * w["mouthShrugUpper"]
+        + 3.0 * w["mouthRollUpper"]
+        + 1.2 * _MIDDLE
+    )
+    low = line + _ROUND * (
+        56 * open_jaw
+        + 11 * lowered
+        + 8 * funnel
+        + 4.5 * pucker
+        - 2.5 * w["mouthShrugLower"]
+        - 4.0 * w["mouthRollLower"]
+        + 1.2 * _MIDDLE
+        + 3 * w["jawForward"]
+    )
     low = np.maximum(low, top)
     thick_up = np.array([0, 6.2, 11.0, 9.6, 11.0, 6.2, 0]) * (1 - 0.12 * smile - 0.1 * _both(w, "mouthStretch", _AT))
     thick_up = thick_up * (1 + 0.28 * funnel + 0.42 * pucker - 0.2 * open_jaw) * (1 - 0.8 * w["mouthRollUpper"])
@@ -86,13 +101,27 @@ def _jaw(w: Weights) -> Points:
 def add_mouth(puppet: Puppet) -> None:
     """Everything between nose and chin."""
     dip = ellipse(270, 552, 27, 12)
-    puppet.layer("lip.under", lambda w: [flesh(dip, w) + (0, _lips(w)[3][3, 1] - MOUTH_Y - 17 - 10 * w["jawOpen"])], lift=8,
-                 blend="multiply", fill=radial(271, 551, 25, (0, "#b4605488"), (0.5, "#b4605440"), (1, "#b4605400"), squash=0.4))
+    puppet.layer(
+        "lip.under",
+        lambda w: [flesh(dip, w) + (0, _lips(w)[3][3, 1] - MOUTH_Y - 17 - 10 * w["jawOpen"])],
+        lift=8,
+        blend="multiply",
+        fill=radial(271, 551, 25, (0, "#b4605488"), (0.5, "#b4605440"), (1, "#b4605400"), squash=0.4),
+    )
     philtrum = ellipse(271, 506, 8, 11)
-    puppet.layer("philtrum", lambda w: [philtrum + (0, 0.4 * (_lips(w)[0][3, 1] - MOUTH_Y + 9.6))], lift=12, blend="multiply",
-                 fill=radial(272, 506, 7, (0, "#c4786450"), (1, "#c4786400"), squash=1.5))
-    puppet.layer("mouth.inside", lambda w: _ring(_lips(w)[1], _lips(w)[2]), lift=2,
-                 fill=linear(270, 515, 270, 570, (0, "#22070f"), (0.5, "#4a111b"), (1, "#6d1f28")))
+    puppet.layer(
+        "philtrum",
+        lambda w: [philtrum + (0, 0.4 * (_lips(w)[0][3, 1] - MOUTH_Y + 9.6))],
+        lift=12,
+        blend="multiply",
+        fill=radial(272, 506, 7, (0, "#c4786450"), (1, "#c4786400"), squash=1.5),
+    )
+    puppet.layer(
+        "mouth.inside",
+        lambda w: _ring(_lips(w)[1], _lips(w)[2]),
+        lift=2,
+        fill=linear(270, 515, 270, 570, (0, "#22070f"), (0.5, "#4a111b"), (1, "#6d1f28")),
+    )
     _inside(puppet)
     _outside(puppet)
 
@@ -107,20 +136,45 @@ def _inside(puppet: Puppet) -> None:
         p[:, 1] -= 16 * w["tongueOut"] * np.exp(-(((back[:, 0] - CX) / 26) ** 2))
         return [p]
 
-    puppet.layer("tongue", tongue, lift=-6, clip=clip,
-                 fill=linear(270, 534, 270, 575, (0, "#d8636a"), (0.5, "#c04b58"), (1, "#8a2f42")))
+    puppet.layer(
+        "tongue",
+        tongue,
+        lift=-6,
+        clip=clip,
+        fill=linear(270, 534, 270, 575, (0, "#d8636a"), (0.5, "#c04b58"), (1, "#8a2f42")),
+    )
     groove = [(270, 540), (270.5, 552), (270, 566)]
-    puppet.layer("tongue.groove", lambda w: [ribbon(np.array(groove) + _jaw(w) * (1, 0.62) - (0, 14 * w["tongueOut"]), [0, 3, 0])],
-                 lift=-6, clip=clip, fill="#8a2f42", alpha=0.7)
-    lower = smooth([(240, 536), (252, 531.5), (270, 530.5), (288, 531.5), (300, 536), (298, 548), (242, 548)], corners=(0, 4))
+    puppet.layer(
+        "tongue.groove",
+        lambda w: [ribbon(np.array(groove) + _jaw(w) * (1, 0.62) - (0, 14 * w["tongueOut"]), [0, 3, 0])],
+        lift=-6,
+        clip=clip,
+        fill="#8a2f42",
+        alpha=0.7,
+    )
+    lower = smooth(
+        [(240, 536), (252, 531.5), (270, 530.5), (288, 531.5), (300, 536), (298, 548), (242, 548)], corners=(0, 4)
+    )
 
     def low_teeth(w: Weights) -> Curves:
         return [lower + _jaw(w) * (1, 1.2) + (0, 8 * w["mouthPucker"] + 8 * w["mouthFunnel"])]
 
     puppet.layer("teeth.lower", low_teeth, lift=-2, clip=clip, fill=linear(238, 540, 302, 540, (0, "#a58c84"), (0.3, "#eadfd2"),
                  (0.7, "#e2d5c8"), (1, "#94786f")))  # fmt: skip
-    upper = smooth([(228, 508), (312, 508), (309, 528), (298, 531), (284, 533.5), (270, 534.2), (256, 533.5), (242, 531), (231, 528)],
-                   corners=(0, 1))
+    upper = smooth(
+        [
+            (228, 508),
+            (312, 508),
+            (309, 528),
+            (298, 531),
+            (284, 533.5),
+            (270, 534.2),
+            (256, 533.5),
+            (242, 531),
+            (231, 528),
+        ],
+        corners=(0, 1),
+    )
 
     def top_teeth(w: Weights) -> Curves:
         p = upper.copy()
@@ -131,9 +185,18 @@ def _inside(puppet: Puppet) -> None:
 
     puppet.layer("teeth.upper", top_teeth, lift=2, clip=clip, fill=linear(228, 520, 312, 520, (0, "#a88f88"), (0.25, "#f4ece0"),
                  (0.6, "#fffaf0"), (0.8, "#e9dccf"), (1, "#9a8078")))  # fmt: skip
-    gaps = [ribbon([(x, 514), (x, 524), (x + (270 - x) * 0.02, 532.5)], [0.2, 0.8, 1.6], per=1)
-            for x in (246, 257, 270, 283, 294)]
-    puppet.layer("teeth.gaps", lambda w: [g - (0, 17 * w["mouthPucker"] + 7 * w["mouthFunnel"]) for g in gaps], lift=2, clip=clip, fill="#b99c90", alpha=0.55)
+    gaps = [
+        ribbon([(x, 514), (x, 524), (x + (270 - x) * 0.02, 532.5)], [0.2, 0.8, 1.6], per=1)
+        for x in (246, 257, 270, 283, 294)
+    ]
+    puppet.layer(
+        "teeth.gaps",
+        lambda w: [g - (0, 17 * w["mouthPucker"] + 7 * w["mouthFunnel"]) for g in gaps],
+        lift=2,
+        clip=clip,
+        fill="#b99c90",
+        alpha=0.55,
+    )
 
     def lip_shadow(w: Weights) -> Curves:
         top = _lips(w)[1]
@@ -143,10 +206,18 @@ def _inside(puppet: Puppet) -> None:
 
 
 def _outside(puppet: Puppet) -> None:
-    puppet.layer("lip.lower", lambda w: _ring(_lips(w)[2], _lips(w)[3]), lift=10, fill=linear(
-        262, 524, 274, 546, (0, "#b64a4c"), (0.45, "#d4706a"), (1, "#bf5c55")))
-    puppet.layer("lip.upper", lambda w: _ring(_lips(w)[0], _lips(w)[1]), lift=12, fill=linear(
-        250, 512, 290, 528, (0, "#c9635c"), (0.5, "#b14f4d"), (1, "#963d42")))
+    puppet.layer(
+        "lip.lower",
+        lambda w: _ring(_lips(w)[2], _lips(w)[3]),
+        lift=10,
+        fill=linear(262, 524, 274, 546, (0, "#b64a4c"), (0.45, "#d4706a"), (1, "#bf5c55")),
+    )
+    puppet.layer(
+        "lip.upper",
+        lambda w: _ring(_lips(w)[0], _lips(w)[1]),
+        lift=12,
+        fill=linear(250, 512, 290, 528, (0, "#c9635c"), (0.5, "#b14f4d"), (1, "#963d42")),
+    )
 
     def shine(w: Weights) -> Curves:
         _, _, inner, outer = _lips(w)
@@ -178,21 +249,36 @@ def _outside(puppet: Puppet) -> None:
 
     puppet.layer("lip.rim", rim, lift=10, fill="#8a3d3a", alpha=0.7)
     for side, name in SIDES:
+
         def nick(w: Weights, side: int = side) -> Curves:
             c = _corner(w, side)
             return [ellipse(c[0] + side * 3, c[1] + 1, 8, 8)]
 
-        puppet.layer(f"mouth.corner.{name}", nick, lift=6, blend="multiply",
-                     fill=radial(CX + side * 40, MOUTH_Y + 1, 8, (0, "#a8554c77"), (1, "#a8554c00")), alpha=0.6)
+        puppet.layer(
+            f"mouth.corner.{name}",
+            nick,
+            lift=6,
+            blend="multiply",
+            fill=radial(CX + side * 40, MOUTH_Y + 1, 8, (0, "#a8554c77"), (1, "#a8554c00")),
+            alpha=0.6,
+        )
 
         def dimple(w: Weights, side: int = side) -> Curves:
             c = _corner(w, side)
             return [ribbon(np.array([c + (side * 10, -5), c + (side * 13, -0.5), c + (side * 11.5, 4.5)]), [0, 2.6, 0])]
 
-        puppet.layer(f"dimple.{name}", dimple, lift=6, fill="#a8554c", alpha=0.0,
-                     fades=[(f"mouthDimple{name}", 0.8), (f"mouthSmile{name}", 0.3), (f"mouthPress{name}", 0.3)])
+        puppet.layer(
+            f"dimple.{name}",
+            dimple,
+            lift=6,
+            fill="#a8554c",
+            alpha=0.0,
+            fades=[(f"mouthDimple{name}", 0.8), (f"mouthSmile{name}", 0.3), (f"mouthPress{name}", 0.3)],
+        )
 
-    out = np.array([(253, 528), (270, 525), (287, 528), (289, 540), (281, 551), (270, 554), (259, 551), (251, 540)], dtype=float)
+    out = np.array(
+        [(253, 528), (270, 525), (287, 528), (289, 540), (281, 551), (270, 554), (259, 551), (251, 540)], dtype=float
+    )
 
     def tip(w: Weights) -> Curves:
         p = out.copy()
@@ -201,7 +287,20 @@ def _outside(puppet: Puppet) -> None:
         p[:, 0] = CX + (p[:, 0] - CX) * (0.8 + 0.2 * w["tongueOut"]) + 7 * (w["jawLeft"] - w["jawRight"])
         return [smooth(p)]
 
-    puppet.layer("tongue.out", tip, lift=18, alpha=-1.2, fades=[("tongueOut", 2.6)], stroke=("#7a2535", 1.6),
-                 fill=linear(262, 526, 276, 556, (0, "#a83c4c"), (0.5, "#dc6a70"), (1, "#e8868a")))
-    puppet.layer("tongue.crease", lambda w: [ribbon(np.array([(270, 530), (270.5, 538), (270, 546)]) + (0, 20 * w["jawOpen"]),
-                 [0, 2.4, 0])], lift=19, alpha=-1.4, fades=[("tongueOut", 2.2)], fill="#9a3547")
+    puppet.layer(
+        "tongue.out",
+        tip,
+        lift=18,
+        alpha=-1.2,
+        fades=[("tongueOut", 2.6)],
+        stroke=("#7a2535", 1.6),
+        fill=linear(262, 526, 276, 556, (0, "#a83c4c"), (0.5, "#dc6a70"), (1, "#e8868a")),
+    )
+    puppet.layer(
+        "tongue.crease",
+        lambda w: [ribbon(np.array([(270, 530), (270.5, 538), (270, 546)]) + (0, 20 * w["jawOpen"]), [0, 2.4, 0])],
+        lift=19,
+        alpha=-1.4,
+        fades=[("tongueOut", 2.2)],
+        fill="#9a3547",
+    )

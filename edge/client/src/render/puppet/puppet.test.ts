@@ -105,7 +105,11 @@ describe("validation", () => {
     ["too few points", tiny({ points: [0, 0] }), /points has 2 numbers instead of 8/],
     ["too many points", tiny({ contours: [PUPPET_POINTS_MAX] }), /points has 8 numbers instead of|more than/],
     ["a key beyond the points", tiny({ keys: [{ when: ["jawOpen"], at: [4], by: [0, 1] }] }), /names point 4 of 4/],
-    ["a key with half an offset", tiny({ keys: [{ when: ["jawOpen"], at: [0], by: [0] }] }), /has 1 numbers instead of 2/],
+    [
+      "a key with half an offset",
+      tiny({ keys: [{ when: ["jawOpen"], at: [0], by: [0] }] }),
+      /has 1 numbers instead of 2/,
+    ],
     ["an unknown bone", tiny({ bone: "tail" }), /layer line follows "tail", which is not a bone/],
     ["a colour by name", tiny({ fill: "red" }), /has the colour "red"; write #rrggbb/],
     ["one stop", tiny({ fill: { linear: [0, 0, 1, 1], stops: [[0, "#000000"]] } }), /needs at least two colours/],
@@ -196,7 +200,9 @@ describe("Mira", () => {
                 .map(([name, entry]) => [name, sorted(entry)]),
             )
           : value;
-    const hash = createHash("sha256").update(JSON.stringify(sorted(body))).digest("hex");
+    const hash = createHash("sha256")
+      .update(JSON.stringify(sorted(body)))
+      .digest("hex");
     expect(version).toBe(`sha256:${hash}`);
   });
 

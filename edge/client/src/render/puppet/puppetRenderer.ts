@@ -29,7 +29,7 @@ export class PuppetRenderer implements Renderer {
     data: unknown,
   ) {
     this.data = validatePuppet(data);
-    const context = canvas.getContext("2d", { alpha: false }) as Context2d | null;
+    const context = canvas.getContext("2d", { alpha: false });
     if (context === null) throw new RendererError("The canvas cannot be drawn on: it already has another context.");
     this.context = context;
     this.pose = new Pose(this.data);
@@ -88,7 +88,7 @@ export class PuppetRenderer implements Renderer {
       picture.width = width;
       picture.height = height;
     } else picture = new OffscreenCanvas(width, height);
-    const context = picture.getContext("2d", { alpha: false }) as Context2d | null;
+    const context = picture.getContext("2d", { alpha: false });
     if (context === null) throw new RendererError("The browser gave no second canvas for the backdrop.");
     const painter = new Painter(context, this.shapes);
     const [designWidth, designHeight] = this.data.size;

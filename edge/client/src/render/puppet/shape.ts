@@ -34,7 +34,8 @@ export class Shape {
     this.contours = Int32Array.from(layer.contours);
     this.rest = Float32Array.from(layer.points);
     this.points = Float32Array.from(layer.points);
-    this.depth = typeof layer.depth === "number" ? new Float32Array(count).fill(layer.depth) : Float32Array.from(layer.depth);
+    this.depth =
+      typeof layer.depth === "number" ? new Float32Array(count).fill(layer.depth) : Float32Array.from(layer.depth);
     const keys = layer.keys ?? [];
     this.keyDrivers = Int32Array.from(keys, (key) => pose.driver(key.when));
     this.keyStarts = new Int32Array(keys.length + 1);

@@ -154,7 +154,8 @@ function layerShape(layer: Table, where: string, boneNames: ReadonlySet<string>,
   if (Array.isArray(layer["depth"])) numbers(layer["depth"], `${where}.depth`, points);
   else number(layer["depth"], `${where}.depth`);
   const follow = (name: unknown): void => {
-    if (!boneNames.has(text(name, `${where}.bone`))) fail(where, `follows ${JSON.stringify(name)}, which is not a bone`);
+    if (!boneNames.has(text(name, `${where}.bone`)))
+      fail(where, `follows ${JSON.stringify(name)}, which is not a bone`);
   };
   follow(layer["bone"]);
   if (layer["toward"] !== undefined) {
