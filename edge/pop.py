@@ -78,59 +78,26 @@ async def run_pop(config: EdgeConfig, *, clock: Clock | None = None, entropy: En
 @contextlib.asynccontextmanager
 async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncIterator[None]:
     server_socket = listen(config.host, config.port)
-    port = server_socket.getsockname()[1]
-    url = config.public_url or f"http://{config.host}:{port}"
+    url = config.public_url or f"http://{config.host}:{server_socket.getsockname()[1]}"
+    announcement = _Announcement(config.name, url, clock.wall())
     try:
-        announce = _Announcement(config.name, url, clock.wall())
-        bus, store = await connect_local(config.fabric, on_connection=announce.reconnected)
+        bus, store = await connect_local(config.fabric, on_connection=announcement.reconnected)
+        announcement.store = store
+        parts = _Parts(config, bus, clock, entropy)
     except BaseException:
         server_socket.close()
         raise
-    announce.store = store
-    registry = metrics_registry("edge", __version__)
-    metrics = PopMetrics(registry)
-    animator = Animator(capacity=config.capacity)
-    conductor = Conductor(
-        animator=animator, observe_lateness=metrics.tick_lateness_seconds.observe, clock=clock.monotonic
-    )
-    make_hearing = HearingFactory()
-    _warm_up(animator, make_hearing)
-    uplink = Uplink(bus)
-    fabric = _FabricLatency(bus, clock, metrics)
-    services = SessionServices(
-        animator=animator,
-        metrics=metrics,
-        send_up=uplink.send,
-        make_hearing=make_hearing,
-        fabric_latency_s=lambda: fabric.latency_s,
-        clock=clock.monotonic,
-    )
-    sessions = Sessions(
-        bus=bus, conductor=conductor, services=services, capacity=config.capacity, seed=lambda: entropy.seed()
-    )
-    transport = WebRtcTransport(loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped)
-    keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
-    app = create_app(
-        config=config,
-        admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=keys),
-        sessions=sessions,
-        transport=transport,
-        metrics=metrics,
-        registry=registry,
-        clock=clock,
-        health=lambda: {"sessions": len(sessions), "version": __version__},
-    )
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        uvicorn.Config(parts.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
     tasks = [
-        asyncio.create_task(conductor.run(), name="conductor"),
-        asyncio.create_task(fabric.run(), name="fabric-latency"),
+        asyncio.create_task(parts.conductor.run(), name="conductor"),
+        asyncio.create_task(parts.fabric_latency.run(), name="fabric-latency"),
         asyncio.create_task(_serve(server, server_socket), name="http"),
     ]
     for task in tasks:
         task.add_done_callback(_complain)
-    await announce.publish()
+    await announcement.publish()
     # What lives as long as the process is not worth a collector's pause in the middle of a tick.
     gc.collect()
     gc.freeze()
@@ -141,8 +108,8 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
         server.should_exit = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S_MAX):
-                await sessions.aclose()
-                await transport.aclose()
+                await parts.sessions.aclose()
+                await parts.transport.aclose()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -150,6 +117,46 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
             await store.aclose()
         await bus.aclose()
         server_socket.close()
+
+
+class _Parts:
+    """What a POP is made of, and who knows whom."""
+
+    def __init__(self, config: EdgeConfig, bus: Bus, clock: Clock, entropy: Entropy) -> None:
+        registry = metrics_registry("edge", __version__)
+        metrics = PopMetrics(registry)
+        animator = Animator(capacity=config.capacity)
+        make_hearing = HearingFactory()
+        _warm_up(animator, make_hearing)
+        self.conductor = Conductor(
+            animator=animator, observe_lateness=metrics.tick_lateness_seconds.observe, clock=clock.monotonic
+        )
+        self.fabric_latency = _FabricLatency(bus, clock, metrics)
+        services = SessionServices(
+            animator=animator,
+            metrics=metrics,
+            send_up=Uplink(bus).send,
+            make_hearing=make_hearing,
+            fabric_latency_s=lambda: self.fabric_latency.latency_s,
+            clock=clock.monotonic,
+        )
+        self.sessions = Sessions(
+            bus=bus, conductor=self.conductor, services=services, capacity=config.capacity, seed=entropy.seed
+        )
+        self.transport = WebRtcTransport(
+            loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
+        )
+        keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
+        self.app = create_app(
+            config=config,
+            admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=keys),
+            sessions=self.sessions,
+            transport=self.transport,
+            metrics=metrics,
+            registry=registry,
+            clock=clock,
+            health=lambda: {"sessions": len(self.sessions), "version": __version__},
+        )
 
 
 def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:

@@ -51,6 +51,8 @@ class Packetizer:
 
     def receive_feedback(self, feedback: Feedback) -> None:
         """Learn what the viewer has: the next deltas refer to its newest acknowledged frame."""
+        if feedback.epoch is not None and feedback.epoch != self._epoch:
+            return  # it counts the units of another owner
         if feedback.acknowledged is not None:
             self._encoder.acknowledge(feedback.acknowledged)
         if feedback.keyframe_request:

@@ -19,9 +19,7 @@ _up = st.one_of(
     st.builds(messages.MicrophonePacket, opus=st.binary(max_size=200), timestamp=_ticks),
     st.builds(messages.UserSpeech, speaking=st.booleans(), timestamp=_ticks),
     st.builds(messages.UserText, text=_text),
-    st.builds(
-        messages.BargeIn, utterance_id=_ticks, heard_until=_ticks, cause=st.sampled_from(["speech", "request"])
-    ),
+    st.builds(messages.BargeIn, utterance_id=_ticks, heard_until=_ticks, cause=st.sampled_from(["speech", "request"])),
     st.builds(messages.Playout, utterance_id=_ticks, heard_until=_ticks),
     st.builds(messages.Closed, reason=_text),
 )
