@@ -19,6 +19,7 @@ from core.host.entropy import SeededEntropy
 from origin.config import OriginConfig
 from origin.dialogue.character import load_characters
 from origin.dialogue.services import Shared
+from tests.origin.viewer import OPEN
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -27,4 +28,6 @@ async def shared() -> AsyncIterator[Shared]:
     workers = Shared(OriginConfig(), load_characters(), SeededEntropy(7))
     await workers.start()
     yield workers
+    for viewer in list(OPEN):
+        await viewer.aclose()
     await workers.aclose()

@@ -30,6 +30,8 @@ from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
 
 M = TypeVar("M")
+OPEN: list[Viewer] = []
+"""Viewers that a failed test has left: the fixture of the workers closes them."""
 Samples = npt.NDArray[np.int16]
 
 
@@ -53,6 +55,7 @@ class Viewer:
                 viewer.received.append((time.monotonic(), decode_down(message.payload)))
 
         viewer.reader = asyncio.create_task(read())
+        OPEN.append(viewer)
         await session.start()
         await viewer.send(Opened(epoch=1, transport="test", microphone=True))
         return viewer
@@ -94,6 +97,7 @@ class Viewer:
         return began + lead_s + float(loud[-1]) / 48_000
 
     async def aclose(self) -> None:
+        OPEN.remove(self)
         await self.session.aclose("test")
         if self.reader is not None:
             self.reader.cancel()
