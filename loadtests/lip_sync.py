@@ -71,7 +71,7 @@ def assemble(pieces: list[tuple[float, NDArray[np.float32]]]) -> tuple[float, ND
 def loudness(start_s: float, sound: NDArray[np.float32]) -> Curve:
     """The envelope of 48 kHz sound that begins at `start_s`."""
     values = envelope(sound, MEDIA_CLOCK_HZ, hop_s=STEP_S)
-    return Curve(start_s + np.arange(values.size) * STEP_S, values)
+    return Curve(start_s + np.arange(values.size, dtype=np.float64) * STEP_S, values)
 
 
 def lip_sync(*, sent_jaw: Curve, drawn_jaw: Curve, sent_voice: Curve, heard_voice: Curve) -> LipSync | None:

@@ -94,6 +94,7 @@ async def ask(
     samples: NDArray[np.float32] | None = None,
     text: str | None = None,
     timeout_s: float = 20.0,
+    listen_s: float | None = None,
     on_change: Callable[[Viewer], None] | None = None,
 ) -> Turn:
     """Ask one question by voice or by typing and wait until the answer is over.
@@ -102,6 +103,7 @@ async def ask(
         samples: float32[n], mono, 48 kHz.
         text: typed instead.
         timeout_s: how long the answer may take to begin after the question's end, and then to end.
+        listen_s: interrupt the answer after this long; None: hear it out.
         on_change: called whenever something came.
     Raises:
         ViewerError: the connection was lost.
@@ -128,6 +130,8 @@ async def ask(
         return viewer.now - last >= _QUIET_S
 
     if await viewer.wait_until(begun, max(0.0, limit - viewer.now) + timeout_s):
+        if listen_s is not None and not await viewer.wait_until(over, listen_s):
+            viewer.interrupt()
         await viewer.wait_until(over, max(60.0, timeout_s))
     return measure(viewer.recording, question_end=question_end, spoken=spoken)
 

@@ -29,11 +29,13 @@ __all__ = ["DESCRIPTION", "add_arguments", "run"]
 
 DESCRIPTION = "Spoken questions: first motion, first sound, what the edge adds, lip-sync offset, false reactions"
 
-_QUICK_QUESTIONS: Final = 6
+_QUICK_QUESTIONS: Final = 5
 _QUESTIONS: Final = 30
 _PER_SESSION: Final = 5
 """A new session after this many, so that setting one up is exercised too."""
 _ANSWER_S_MAX: Final = 10.0
+_LISTEN_S: Final = 2.5
+"""Of each answer, which is then interrupted: long enough to judge lips and packets by."""
 
 _PHRASES: Final[tuple[tuple[str, ...], ...]] = (
     ("Hello, what is your name?",),
@@ -133,7 +135,7 @@ async def _ask_all(
                 await settle(viewer)  # hear the first greeting out; later ones are interrupted by the question
             for question in questions[first : first + _PER_SESSION]:
                 await settle(viewer, quiet_s=0.3)
-                turn = await ask(viewer, samples=sounds[question.name], timeout_s=_ANSWER_S_MAX)
+                turn = await ask(viewer, samples=sounds[question.name], timeout_s=_ANSWER_S_MAX, listen_s=_LISTEN_S)
                 asked.append(_Asked(question, turn))
     return asked
 

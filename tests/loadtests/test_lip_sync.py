@@ -41,7 +41,7 @@ def test_too_little_or_something_else_says_nothing() -> None:
     curves = {"sent_jaw": jaw(0, rate_hz=50), "drawn_jaw": jaw(0, rate_hz=60), "sent_voice": voice(0)}
     assert lip_sync(**curves, heard_voice=short) is None
     noise = np.random.default_rng(0).uniform(size=1_000)
-    assert lip_sync(**curves, heard_voice=Curve(np.arange(1_000) * 0.005, noise)) is None
+    assert lip_sync(**curves, heard_voice=Curve(np.arange(1_000, dtype=np.float64) * 0.005, noise)) is None
 
 
 def test_curve_shifts_in_time_only() -> None:
