@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from core.errors import AdmissionError
 from core.limits import TICKET_CLOCK_SKEW_S, TICKET_LIFETIME_S
@@ -118,6 +118,10 @@ def _whole(payload: Mapping[str, object], name: str) -> int:
 
 def _scopes(payload: Mapping[str, object]) -> tuple[str, ...]:
     value = payload.get("scp")
-    if not isinstance(value, (list, tuple)) or len(value) > 16 or not all(isinstance(item, str) for item in value):
-        raise AdmissionError("bad-claims", "The ticket's scp is missing or not a short list of texts.")
-    return tuple(value)
+    if not isinstance(value, list | tuple):
+        raise AdmissionError("bad-claims", "The ticket's scp is missing or not a list.")
+    items = tuple(cast("Sequence[object]", value))
+    scopes = tuple(item for item in items if isinstance(item, str))
+    if len(items) > 16 or len(scopes) < len(items):
+        raise AdmissionError("bad-claims", "The ticket's scp is not a short list of texts.")
+    return scopes

@@ -61,6 +61,12 @@ def resolve(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
     return rows[:, :_COUNT] / rows[:, _COUNT:_SUMS].take(GROUP_OF, axis=1), rows[:, _SUMS:]
 
 
+def _rest_rows(count: int) -> NDArray[np.float32]:
+    grid = np.zeros((count, CURVE_COLUMNS), dtype=np.float32)
+    grid[:, _COUNT:_SUMS] = REST_DOMINANCE
+    return grid
+
+
 class MouthCurve:
     """The mouth movement of one utterance, growing as its phonemes arrive.
 
@@ -76,19 +82,13 @@ class MouthCurve:
     def __init__(self) -> None:
         self._base = -_BEFORE
         """Grid index of the first stored row; rows far in the past are let go."""
-        self._grid = self._rest(256)
+        self._grid = _rest_rows(256)
         self._end = 0
         self._position = -_BEFORE
         self.beats: list[tuple[int, int]] = []
         self.disturbed = False
         self.unknown = 0
         self.dropped = 0
-
-    @staticmethod
-    def _rest(count: int) -> NDArray[np.float32]:
-        grid = np.zeros((count, CURVE_COLUMNS), dtype=np.float32)
-        grid[:, _COUNT:_SUMS] = REST_DOMINANCE
-        return grid
 
     def add(self, spans: Sequence[PhonemeSpan]) -> None:
         """Take phonemes in; times in utterance ticks. Impossible ones are counted in `dropped`, never raised."""
@@ -170,7 +170,7 @@ class MouthCurve:
         size = len(self._grid)
         while size < max(last, self._end) - kept_from + 1:
             size *= 2
-        grid = self._rest(size)
+        grid = _rest_rows(size)
         grid[: len(kept)] = kept
         self._grid, self._base = grid, kept_from
 
@@ -195,5 +195,5 @@ _STRESS_SCALE: Final = tuple(
     for jaw, lips in ((0.88, 0.9), (1.0, 1.0), (1.18, 1.12), (1.1, 1.05))
 )
 """Unstressed, secondary, primary; the last (index -1) is the glide after a stressed nucleus."""
-REST_ROW: Final = MouthCurve._rest(1)[0]
+REST_ROW: Final = _rest_rows(1)[0]
 """float32[CURVE_COLUMNS]: nobody speaks."""

@@ -84,7 +84,7 @@ def _is_modifier(char: str) -> bool:
 
 def _shared(letters: list[tuple[str, bool]]) -> tuple[Segment, ...]:
     """Durations inside a symbol: the nucleus leads, an affricate is one third stop, an r is a quarter."""
-    weights = []
+    weights: list[float] = []
     for index, (sound, long) in enumerate(letters):
         weight = 1.0
         if sound in _VOWELS:
