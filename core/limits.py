@@ -88,6 +88,8 @@ THINKING_S_MAX: Final = 15.0
 """A face whose origin says nothing more stops thinking; longer than the slowest spoken apology takes to come."""
 IDLE_THIN_AFTER_S: Final = 0.4
 """An idle track keeps 20 ms packets this long, so that the mouth and the mood settle at full rate."""
+BARGE_IN_HEARD_S_MAX: Final = 1.0
+"""A POP drops the cut answer's next clauses until its origin has answered the barge-in, but not longer than this."""
 CUT_FLAG_S: Final = 0.4
 """How long packets say CUT after a barge-in: longer than any jitter buffer holds."""
 MICROPHONE_PREROLL_PACKETS: Final = 20

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from core.avatar.frame import AnimationFrame
 from core.errors import Dropped, RemoteProtocolError
 from core.limits import (
+    BARGE_IN_HEARD_S_MAX,
     CUT_FLAG_S,
     IDLE_FRAMES_PER_PACKET,
     IDLE_THIN_AFTER_S,
@@ -112,6 +113,7 @@ class Session:
         self._last_placed: Placed | None = None
         self._ducked = False
         self._cut_until = 0.0
+        self._origin_unaware_until = 0.0
         self._playout_reported_at = 0.0
         self._speech_arrived_at = 0.0
         self._edge_added_s: list[float] = []
@@ -219,6 +221,7 @@ class Session:
             self._track.cancel(self._track.latest_utterance_id)
             self._services.animator.speech_cut(self._slot)
             self._cut_until = now + CUT_FLAG_S
+            self._origin_unaware_until = now + BARGE_IN_HEARD_S_MAX
         was_speaking = self._face.state is FaceState.SPEAKING
         self._trigger(Trigger.VOICE_CUT, now)
         if was_speaking:
@@ -259,6 +262,11 @@ class Session:
             case SpeechPacket():
                 self._speech_packet(message, now)
                 return
+            case SpeechStart() if now < self._origin_unaware_until:
+                # Sent before the origin heard of the barge-in: the next clause of the answer that was cut.
+                self._track.cancel(message.utterance_id)
+                self._services.metrics.dropped("cut-answer")
+                return
             case SpeechStart():
                 if (dropped := self._track.start(message.utterance_id)) is not None:
                     self._services.metrics.dropped(dropped.reason)
@@ -270,6 +278,7 @@ class Session:
             case SpeechCancel():
                 self._cancelled(message.utterance_id, now)
             case TurnState():
+                self._origin_unaware_until = 0.0
                 trigger = _TURN_TRIGGERS.get(message.state)
                 if trigger is not None and not (trigger is Trigger.TURN_IDLE and self._track.active):
                     self._trigger(trigger, now)

@@ -323,9 +323,37 @@ def test_a_new_answer_after_a_cut_is_heard_at_once(stage: _Stage) -> None:
     stage.ticks(5)
     stage.hear("cut")
     stage.ticks(1)
+    stage.session.receive(messages.TurnState(state="listening", turn_id=2), stage.now)
     stage.say(2, 5)
     stage.ticks(1)
     assert stage.link.units[-1].flags == AccessUnitFlags.SPEECH
+
+
+def test_the_next_clause_of_a_cut_answer_is_dropped_until_the_origin_has_heard_of_it(stage: _Stage) -> None:
+    stage.say(1, 100)
+    stage.ticks(5)
+    stage.hear("cut")
+    stage.ticks(1)
+    stage.say(2, 50)  # on its way when the user barged in
+    stage.ticks(3)
+    assert not stage.link.units[-1].flags & AccessUnitFlags.SPEECH
+    stage.session.receive(messages.TurnState(state="listening", turn_id=2), stage.now)
+    stage.say(2, 50)
+    stage.ticks(1)
+    assert not stage.link.units[-1].flags & AccessUnitFlags.SPEECH
+    stage.say(3, 5)
+    stage.ticks(1)
+    assert stage.link.units[-1].flags & AccessUnitFlags.SPEECH
+
+
+def test_an_origin_that_never_answers_a_barge_in_is_heard_again_after_a_while(stage: _Stage) -> None:
+    stage.say(1, 100)
+    stage.ticks(5)
+    stage.hear("cut")
+    stage.ticks(60)
+    stage.say(2, 5)
+    stage.ticks(1)
+    assert stage.link.units[-1].flags & AccessUnitFlags.SPEECH
 
 
 def test_the_viewer_may_interrupt_by_request(stage: _Stage) -> None:

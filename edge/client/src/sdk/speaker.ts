@@ -61,14 +61,15 @@ export class Speaker {
       return;
     }
     if (this.#timer !== null) clearInterval(this.#timer);
-    const step = (target - this.#gain) / Math.max(1, Math.ceil(rampMs / STEP_MS));
+    const from = this.#gain;
+    const startedMs = performance.now();
+    // By the clock and not by steps: a page that is busy drawing runs its timers late, and a cut must not wait for them.
     const move = (): void => {
-      const next = this.#gain + step;
-      const there = step === 0 || (step > 0 ? next >= target : next <= target);
-      this.#gain = there ? target : next;
+      const share = Math.min(1, (performance.now() - startedMs + STEP_MS) / Math.max(STEP_MS, rampMs));
+      this.#gain = share === 1 ? target : from + (target - from) * share;
       this.#element.volume = Math.min(1, Math.max(0, this.#gain));
       this.#onGain(this.#gain);
-      if (there && this.#timer !== null) {
+      if (share === 1 && this.#timer !== null) {
         clearInterval(this.#timer);
         this.#timer = null;
       }
