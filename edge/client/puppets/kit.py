@@ -5,6 +5,7 @@ rest; a combination gets what is left when its parts are taken away. So a face i
 file still holds nothing but points and offsets.
 """
 
+# ruff: noqa: A002, E501 - `id` is the name in the file
 from __future__ import annotations
 
 import hashlib
@@ -66,7 +67,7 @@ def smooth(points: Sequence[Sequence[float]] | Points, *, closed: bool = True, c
 
 def _tangent(a: Points, b: Points, c: Points, sharp: bool, chord: Points) -> Points:
     if sharp:
-        return chord / (np.hypot(*chord) + 1e-9)
+        return np.asarray(chord / (np.hypot(*chord) + 1e-9))
     first, second = np.hypot(*(b - a)) + 1e-9, np.hypot(*(c - b)) + 1e-9
     direction = (b - a) / first * second + (c - b) / second * first
     return np.asarray(direction / (np.hypot(*direction) + 1e-9))
@@ -140,7 +141,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, *, tilt: float = 0.0) -> C
     )
     turned = unit * (rx, ry)
     c, s = np.cos(tilt), np.sin(tilt)
-    return turned @ np.array([[c, s], [-s, c]]) + (x, y)
+    return np.asarray(turned @ np.array([[c, s], [-s, c]]) + (x, y))
 
 
 def linear(x0: float, y0: float, x1: float, y1: float, *stops: tuple[float, str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Mira, the guide at a small planetarium: `python -m edge.client.puppets.mira` writes her puppet.json."""
 
+# ruff: noqa: E501 - rows of pairs
 from __future__ import annotations
 
 from pathlib import Path

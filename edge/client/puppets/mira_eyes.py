@@ -1,8 +1,10 @@
 """Mira's eyes: whites, irises that turn on eyeballs, lids that close over them, lashes and their light."""
 
+# Rows of coordinates read better unbroken; arrays add to pairs; a layer calls its shape at once, inside its loop.
+# ruff: noqa: E501, RUF005
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -92,9 +94,9 @@ def _ball(puppet: Puppet, side: int, name: str) -> None:
 def _iris(puppet: Puppet, side: int, name: str) -> None:
     x, y = CX + side * (EYE_X + 1), EYE_Y - 1.0
     bone, clip = f"eye{name}", [f"eye.{name}"]
-    common = {"bone": bone, "depth": EYE_Z + 40, "clip": clip}
+    common: dict[str, Any] = {"bone": bone, "depth": EYE_Z + 40, "clip": clip}
 
-    def disc(dx: float, dy: float, rx: float, ry: float, reach: float = 1.0, tilt: float = 0.0) -> object:
+    def disc(dx: float, dy: float, rx: float, ry: float, reach: float = 1.0, tilt: float = 0.0) -> Any:
         return lambda w: [ellipse(x + dx, y + dy, rx, ry, tilt=tilt) + _gaze(w, side, reach)]
 
     puppet.layer(
@@ -134,8 +136,8 @@ def _iris(puppet: Puppet, side: int, name: str) -> None:
 def _lids(puppet: Puppet, side: int, name: str) -> None:
     def crease(w: Weights) -> Points:
         u = _upper(w, side)
-        open_line = _UPPER + (0, -9.5)
-        p = open_line + 0.38 * (u - _UPPER)
+        open_line: Points = _UPPER + (0, -9.5)
+        p: Points = open_line + 0.38 * (u - _UPPER)
         p[0] += (5, 4)
         p[-1] += (4, 2)
         return p

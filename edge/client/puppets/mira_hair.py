@@ -1,5 +1,7 @@
 """Mira's hair: a bob in locks. Behind the head, over the forehead, beside the face; each with strands and light."""
 
+# Rows of coordinates read better unbroken; a layer calls its shape at once, inside its loop.
+# ruff: noqa: PERF401
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ from edge.client.puppets.kit import (
     smoothstep,
 )
 
-__all__ = ["add_back_hair", "add_bones", "add_front_hair", "add_fringe_shadow"]
+__all__ = ["add_back_hair", "add_bones", "add_fringe_shadow", "add_front_hair"]
 
 DEEP, DARK, MID, WARM, LIGHT = "#2a0d1c", "#4a1826", "#7e2c30", "#b24f38", "#f2a468"
 LINE: Final = "#230a16"
@@ -54,13 +56,13 @@ def add_bones(puppet: Puppet) -> None:
 
 
 def _lock(
-    puppet: Puppet, id: str, line: Sequence[tuple[float, float]], widths: Sequence[float], *, fill: Any, mix: Mix,
+    puppet: Puppet, name: str, line: Sequence[tuple[float, float]], widths: Sequence[float], *, fill: Any, mix: Mix,
     depth: float | None = None, lift: float = 0.0, strands: Sequence[float] = (-0.45, 0.1, 0.5),
     lights: Sequence[float] = (-0.15,), light_at: tuple[int, int] = (1, 3),
 ) -> None:  # fmt: skip
     """A lock: its body with an outline, dark strands along it, and streaks of light."""
-    where = {"depth": depth, "lift": lift, "mix": mix}
-    puppet.layer(id, lambda w: [spread(ribbon(line, widths, per=2), w)], fill=fill, stroke=(LINE, 1.8), **where)
+    where: dict[str, Any] = {"depth": depth, "lift": lift, "mix": mix}
+    puppet.layer(name, lambda w: [spread(ribbon(line, widths, per=2), w)], fill=fill, stroke=(LINE, 1.8), **where)
     if strands:
         curves = []
         for share in strands:
@@ -68,7 +70,7 @@ def _lock(
             thin = [0.3, *([2.0] * (len(path) - 2)), 0.0]
             curves.append(ribbon(path[:], thin, per=1))
         puppet.layer(
-            f"{id}.strands", lambda w, c=curves: [spread(curve, w) for curve in c], fill="#3a1020", alpha=0.6, **where
+            f"{name}.strands", lambda w: [spread(curve, w) for curve in curves], fill="#3a1020", alpha=0.6, **where
         )
     if lights:
         first, last = light_at
@@ -77,9 +79,7 @@ def _lock(
             path = sideways(line, widths, share)[first : last + 1]
             thin = [0.0, *([4.2 - 1.6 * (k % 2)] * (len(path) - 2)), 0.0]
             curves.append(ribbon(path, thin, per=2))
-        puppet.layer(
-            f"{id}.light", lambda w, c=curves: [spread(curve, w) for curve in c], fill=LIGHT, alpha=0.58, **where
-        )
+        puppet.layer(f"{name}.light", lambda w: [spread(curve, w) for curve in curves], fill=LIGHT, alpha=0.58, **where)
 
 
 def _tip_mix(bone: str, top: float, bottom: float) -> Mix:

@@ -1,5 +1,7 @@
 """Mira's mouth: two lips around an opening, with teeth, a tongue and the dark behind them."""
 
+# Rows of coordinates read better unbroken; arrays add to pairs; a layer calls its shape at once, inside its loop.
+# ruff: noqa: E501, RUF005
 from __future__ import annotations
 
 from typing import Final
@@ -7,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from edge.client.puppets.kit import Curves, Points, Puppet, Weights, ellipse, linear, radial, ribbon, smooth
-from edge.client.puppets.mira_face import CX, SIDES, flesh, mirror, pick
+from edge.client.puppets.mira_face import CX, SIDES, flesh, pick
 
 __all__ = ["MOUTH_Y", "add_mouth"]
 
@@ -34,7 +36,7 @@ def _corner(w: Weights, side: int) -> Points:
     x = 37 + 12 * smile - 2 * frown + 14 * stretch + 7 * dimple + 2 * press
     x += -18 * w["mouthPucker"] - 12 * w["mouthFunnel"] - 4 * jaw - 4 * jaw * (w["mouthFunnel"] + w["mouthPucker"])
     x += 2 * w["mouthRollLower"] + 2 * w["mouthRollUpper"]
-    y = -4 - 15 * smile + 11 * frown + 3.5 * stretch - 2 * dimple + 14 * jaw + 14 * w["jawOpen"] * w["mouthClose"]
+    y = -5 - 15 * smile + 11 * frown + 3.5 * stretch - 2 * dimple + 14 * jaw + 14 * w["jawOpen"] * w["mouthClose"]
     x = x + side * 17 * (w["mouthLeft"] - w["mouthRight"]) + side * 3 * (w["jawLeft"] - w["jawRight"])
     return np.array([CX + side * x, MOUTH_Y + y])
 
@@ -49,7 +51,7 @@ def _lips(w: Weights) -> tuple[Points, Points, Points, Points]:
     jaw, close, funnel, pucker = w["jawOpen"], w["mouthClose"], w["mouthFunnel"], w["mouthPucker"]
     open_jaw = jaw * (1 - close) * (1 - 0.35 * w["mouthPressLeft"]) * (1 - 0.35 * w["mouthPressRight"])
     # The line between the lips: corners that rise leave the middle where it is.
-    line = base[:, 1] + _ARC * (4 + 17 * smile - 15 * frown - 3 * _both(w, "mouthStretch", _AT))
+    line = base[:, 1] + _ARC * (5 + 17 * smile - 15 * frown - 3 * _both(w, "mouthStretch", _AT))
     line = line + _ROUND * (14 * jaw * close - 14 * open_jaw - 9 * w["mouthShrugLower"] * 0.55)
     top = line + _ROUND * (
         -2 * open_jaw

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import itertools
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> Curve:
 
 def add_sky(puppet: Puppet) -> None:
     """The backdrop, from the zenith down."""
-    back = {"bone": "root", "depth": 0.0, "backdrop": True}
+    back: dict[str, Any] = {"bone": "root", "depth": 0.0, "backdrop": True}
     puppet.layer(
         "sky",
         _box(-20, -20, 560, 980),
@@ -70,8 +71,8 @@ def add_sky(puppet: Puppet) -> None:
     band = []
     for _ in range(170):
         t, spread = chance.uniform(-0.1, 1.1), chance.normal(0, 46)
-        x, y = 30 + 520 * t + spread * 0.6, 470 - 430 * t + spread
-        band.append(ellipse(float(x), float(y), *([float(chance.uniform(0.35, 0.95))] * 2)))
+        across, down = 30 + 520 * t + spread * 0.6, 470 - 430 * t + spread
+        band.append(ellipse(float(across), float(down), *([float(chance.uniform(0.35, 0.95))] * 2)))
     puppet.layer("sky.band", [c for c in band if c[:, 1].max() < 640], **back, fill="#dfe4ff", alpha=0.7)
     field = [ellipse(float(chance.uniform(4, 536)), float(700 * chance.uniform(0.005, 1) ** 1.3),
                      *([float(chance.uniform(0.5, 1.5))] * 2)) for _ in range(120)]  # fmt: skip
@@ -93,7 +94,7 @@ def add_sky(puppet: Puppet) -> None:
             alpha=0.07,
         )
     lyre = [(66, 92), (104, 132), (92, 178), (136, 196), (150, 150), (104, 132)]
-    for k, (a, b) in enumerate(zip(lyre, lyre[1:], strict=False)):
+    for k, (a, b) in enumerate(itertools.pairwise(lyre)):
         puppet.layer(
             f"lines.{k}",
             ribbon([a, ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2), b], [1.1] * 3),
@@ -130,12 +131,12 @@ def add_sky(puppet: Puppet) -> None:
         fill=linear(0, 786, 0, 960, (0, "#3a1f52"), (1, "#1a1138")),
         alpha=0.85,
     )
-    for k, (x, y, r) in enumerate(
+    for k, (tx, ty, size) in enumerate(
         ((446, 76, 6), (398, 236, 4.5), (40, 330, 5), (505, 420, 4.5), (214, 60, 4.5), (24, 180, 4))
     ):
         puppet.layer(
             f"twinkle.{k}",
-            star(x, y, r, 0.22, 4),
+            star(tx, ty, size, 0.22, 4),
             bone="root",
             depth=0.0,
             fill="#fffbe8",
@@ -143,7 +144,7 @@ def add_sky(puppet: Puppet) -> None:
         )
 
 
-def _planet(puppet: Puppet, back: dict[str, object]) -> None:
+def _planet(puppet: Puppet, back: dict[str, Any]) -> None:
     puppet.layer(
         "planet.glow", ellipse(468, 150, 62, 62), **back, fill=radial(468, 150, 62, (0, "#ffd59a66"), (1, "#ffd59a00"))
     )
@@ -174,7 +175,7 @@ def _shoulders(p: Points) -> Points:
 
 def add_clothes(puppet: Puppet) -> None:
     """A knitted roll neck, a jacket with piping, and a star on its lapel."""
-    body = {"bone": "spine"}
+    body: dict[str, Any] = {"bone": "spine"}
     puppet.layer(
         "knit",
         smooth(
@@ -238,6 +239,7 @@ def add_clothes(puppet: Puppet) -> None:
     )
     for side, name in ((1, "Left"), (-1, "Right")):
         _jacket(puppet, side, name)
+    _embroidery(puppet)
     _pin(puppet)
 
 
@@ -248,7 +250,7 @@ def _side(points: list[tuple[float, float]], side: int) -> Points:
 def _jacket(puppet: Puppet, side: int, name: str) -> None:
     mix = (f"shoulder{name}", _shoulders)
     lit = side < 0
-    common = {"bone": "spine", "mix": mix}
+    common: dict[str, Any] = {"bone": "spine", "mix": mix}
     cloth = (
         linear(60, 700, 230, 960, (0, "#4a5fa8"), (0.25, "#35468a"), (0.7, "#232c66"), (1, "#181d49"))
         if lit
@@ -351,8 +353,18 @@ def _jacket(puppet: Puppet, side: int, name: str) -> None:
     )
 
 
+def _embroidery(puppet: Puppet) -> None:
+    """A constellation stitched in gold on the lapel opposite the star."""
+    stars = [(163, 706), (182, 722), (172, 748), (198, 756), (190, 786)]
+    mix: tuple[str, Any] = ("shoulderRight", _shoulders)
+    threads = [ribbon([a, ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2), b], [0.9] * 3) for a, b in itertools.pairwise(stars)]
+    puppet.layer("embroidery.thread", threads, bone="spine", mix=mix, depth=31, fill="#e9c77a", alpha=0.6)
+    dots = [star(x, y, 4.6 if k == 3 else 3.4, 0.4, 4) for k, (x, y) in enumerate(stars)]
+    puppet.layer("embroidery.stars", dots, bone="spine", mix=mix, depth=31, fill="#ffe6a6")
+
+
 def _pin(puppet: Puppet) -> None:
-    where = {"bone": "spine", "mix": ("shoulderLeft", lambda p: np.full(len(p), 0.35)), "depth": 34}
+    where: dict[str, Any] = {"bone": "spine", "mix": ("shoulderLeft", lambda p: np.full(len(p), 0.35)), "depth": 34}
     x, y = 352, 744
     puppet.layer("pin.shadow", star(x + 2, y + 3, 14, 0.45, 5, 0.12), **where, fill="#0b0d24", alpha=0.5)
     puppet.layer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -64,8 +65,9 @@ _SCRIPT: Final = """
 def bundle(folder: Path) -> str:
     """Bundle the renderer with `frameOf` as one script; its global is `Puppet`."""
     out = folder / "puppet.js"
-    subprocess.run(
-        ["npx", "rolldown", "src/render/puppet/studio.ts", "--format", "iife", "--name", "Puppet", "--file", str(out)],
+    subprocess.run(  # noqa: S603 - our own bundler on our own source
+        [shutil.which("npx") or "npx", "rolldown",
+         "src/render/puppet/studio.ts", "--format", "iife", "--name", "Puppet", "--file", str(out)],
         cwd=CLIENT, check=True, capture_output=True,
     )  # fmt: skip
     return out.read_text(encoding="utf-8")
@@ -99,7 +101,8 @@ _TIME: Final = """
     spans.raster.push(performance.now() - shaped);
   }
   const at = (list, share) => list.sort((a, b) => a - b)[Math.floor(share * list.length)];
-  return { geometry_ms_p50: at(spans.script, 0.5), frame_ms_min: at(spans.raster, 0), frame_ms_p50: at(spans.raster, 0.5),
+  return { geometry_ms_p50: at(spans.script, 0.5), frame_ms_min: at(spans.raster, 0),
+           frame_ms_p50: at(spans.raster, 0.5),
            layers: data.layers.length, points: data.layers.reduce((n, l) => n + l.points.length / 2, 0) };
 }
 """

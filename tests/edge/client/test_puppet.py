@@ -1,4 +1,4 @@
-"""The committed puppet is what its generator draws, and in a real browser every weight and joint changes the picture."""
+"""The committed puppet is what its generator draws; in a real browser every weight and joint changes the picture."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ _CHANGED = """
   const context = canvas.getContext('2d', { alpha: false, willReadFrequently: true });
   const renderer = Puppet.puppetFactory.create(canvas, data);
   renderer.resize(270, 480, 1);
-  const shot = (pose) => { renderer.draw(Puppet.frameOf(pose), 500); return context.getImageData(0, 0, 270, 480).data; };
+  const shot = (pose) => {
+    renderer.draw(Puppet.frameOf(pose), 500); return context.getImageData(0, 0, 270, 480).data;
+  };
   const rest = shot({});
   const count = (picture) => {
     let changed = 0;
     for (let i = 0; i < rest.length; i += 4) {
-      const far = Math.abs(rest[i] - picture[i]) + Math.abs(rest[i + 1] - picture[i + 1]) + Math.abs(rest[i + 2] - picture[i + 2]);
+      let far = 0;
+      for (let c = i; c < i + 3; c += 1) far += Math.abs(rest[c] - picture[c]);
       if (far > 24) changed += 1;
     }
     return changed;
