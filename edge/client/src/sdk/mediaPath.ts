@@ -66,7 +66,7 @@ export class MediaPath implements FaceDriver {
     const arrivalMs = unit.absoluteMs - performance.timeOrigin;
     this.lastUnitMs = nowMs;
     const ticks = this.clock.unwrapper.unwrap(rtpTimestamp);
-    if (this.#gate.receive({ ticks, speech, duck, cut })) {
+    if (this.#gate.receive({ ticks, speech, duck, cut }, nowMs)) {
       this.#face.timeline.cut(ticks, nowMs);
       this.#conversation.voiceEnded(true);
     }
@@ -86,8 +86,8 @@ export class MediaPath implements FaceDriver {
 
   /** Silence what is buffered, without waiting for the POP. */
   silence(): void {
-    this.#gate.silence();
     const nowMs = performance.now();
+    this.#gate.silence(nowMs);
     this.#follow(this.audibleTicks(nowMs), nowMs);
   }
 
@@ -133,7 +133,7 @@ export class MediaPath implements FaceDriver {
 
   /** What must happen at the audible time; driven by units as well as by drawing, so also while the page is hidden. */
   #follow(audible: number | null, nowMs: number): void {
-    const { gain, rampMs } = this.#gate.target(audible);
+    const { gain, rampMs } = this.#gate.target(audible, nowMs);
     this.speaker.setGain(gain, rampMs);
     if (audible === null) return;
     this.#conversation.audible(audible);

@@ -13,6 +13,8 @@ export const DUCKED_GAIN = 0.22;
 export const DUCK_RAMP_MS = 40;
 export const CUT_RAMP_MS = 15;
 export const RELEASE_RAMP_MS = 90;
+/** A cut lasts at least this long: after an underrun nobody knows exactly what is audible, and no answer is quicker. */
+export const CUT_MS_MIN = 120;
 
 /** The loudness to move to, and how fast. */
 export interface GateTarget {
@@ -30,28 +32,31 @@ export class VoiceGate {
   #newestTicks = -Infinity;
   #ducked = false;
   #muteUntilTicks = -Infinity;
+  #muteUntilMs = -Infinity;
 
   /** @returns true when a cut began that was not known yet. */
-  receive(unit: GateUnit): boolean {
+  receive(unit: GateUnit, nowMs: number): boolean {
     if (unit.ticks < this.#newestTicks) return false;
     this.#newestTicks = unit.ticks;
     this.#ducked = unit.duck;
     if (!unit.cut || unit.speech) return false;
     const fresh = this.#muteUntilTicks === -Infinity;
     this.#muteUntilTicks = unit.ticks;
+    if (fresh) this.#muteUntilMs = nowMs + CUT_MS_MIN;
     return fresh;
   }
 
   /** Silence what is buffered now, without waiting for a unit that says so. */
-  silence(): void {
+  silence(nowMs: number): void {
+    this.#muteUntilMs = nowMs + CUT_MS_MIN;
     this.#muteUntilTicks = Math.max(this.#muteUntilTicks, this.#newestTicks + 1);
   }
 
   /** @param audibleTicks media time audible now; null where nobody can say (then 200 ms behind the newest unit). */
-  target(audibleTicks: number | null): GateTarget {
+  target(audibleTicks: number | null, nowMs: number): GateTarget {
     if (this.#muteUntilTicks !== -Infinity) {
       const heard = audibleTicks ?? this.#newestTicks - 9_600;
-      if (heard < this.#muteUntilTicks) return { gain: 0, rampMs: CUT_RAMP_MS };
+      if (heard < this.#muteUntilTicks || nowMs < this.#muteUntilMs) return { gain: 0, rampMs: CUT_RAMP_MS };
       this.#muteUntilTicks = -Infinity;
     }
     if (this.#ducked) return { gain: DUCKED_GAIN, rampMs: DUCK_RAMP_MS };
