@@ -1,14 +1,11 @@
 """The only importer of onnxruntime: Silero's voice activity model for many sessions in one run.
 
-The model file ships inside pipecat-ai (Silero VAD, MIT licence). Importing pipecat costs 1.4 s and pulls in a pipeline
-framework, so the file is found without importing the package.
+The model file lies in `edge/models` with its licence, so that a POP needs nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +48,7 @@ class VoiceActivity:
     """Silero VAD, shared by all sessions of a process.
 
     Args:
-        model: path of silero_vad.onnx; None: the one that ships with pipecat-ai.
+        model: path of silero_vad.onnx; None: the one in edge/models.
 
     Raises: ConfigError: the model cannot be found or loaded.
     """
@@ -88,22 +85,12 @@ class VoiceActivity:
         return probabilities
 
 
-@cache
 def find_vad_model() -> Path:
     """Where silero_vad.onnx is.
 
-    Raises: ConfigError: pipecat-ai is not installed and no model lies in edge/models.
+    Raises: ConfigError: the file is missing: the installation is damaged.
     """
-    own = Path(__file__).parent / "models" / _FILE
-    if own.is_file():
-        return own
-    try:
-        files = metadata.files("pipecat-ai") or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == _FILE:
-            found = Path(str(file.locate()))
-            if found.is_file():
-                return found
-    raise ConfigError(f"{_FILE} is missing: install pipecat-ai[silero], or put the file into {own.parent}")
+    path = Path(__file__).parent / "models" / _FILE
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing: install the package again")
+    return path
