@@ -11,6 +11,9 @@ const SIDE_PIXELS_MAX = 4_096;
 /** Beyond this a face does not get visibly sharper, only a phone warmer. */
 const DEVICE_PIXEL_RATIO_MAX = 2;
 
+/** Which part of the backdrop a wide canvas shows: 0 is its top, 1 its foot. */
+const BACKDROP_ANCHOR = 0.4;
+
 /** Draws a puppet on a 2D canvas. What it draws depends on nothing but the frame, the time and the size. */
 export class PuppetRenderer implements Renderer {
   readonly kind = "puppet";
@@ -93,7 +96,7 @@ export class PuppetRenderer implements Renderer {
     const painter = new Painter(context, this.shapes);
     const [designWidth, designHeight] = this.data.size;
     const scale = Math.max(width / designWidth, height / designHeight);
-    painter.place(scale, (width - designWidth * scale) / 2, height - designHeight * scale);
+    painter.place(scale, (width - designWidth * scale) / 2, (height - designHeight * scale) * BACKDROP_ANCHOR);
     painter.paint(true, 0);
     return picture;
   }
