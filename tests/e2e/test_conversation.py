@@ -188,7 +188,12 @@ async def test_barge_in_ducks_and_cuts_at_once(interrupted: Recorded) -> None:
     assert onset is not None, "the user speaks into the answer"
     ducked = next((g["atMs"] / 1e3 for g in recorded.gains if g["atMs"] / 1e3 > onset and g["gain"] <= 0.5), None)
     silent = next((g["atMs"] / 1e3 for g in recorded.gains if g["atMs"] / 1e3 > onset and g["gain"] <= 0.01), None)
-    print(f"barge-in: onset {onset:.3f}, ducked {ducked}, silent {silent}")
+    arrived = [
+        next((u["atMs"] for u in recorded.received if u[flag] and u["atMs"] / 1e3 > onset), 0.0)
+        for flag in ("duck", "cut")
+    ]
+    print(f"barge-in after onset, ms: duck and cut arrived {[round(a - onset * 1e3) for a in arrived]}", end=", ")
+    print(f"ducked {((ducked or 0) - onset) * 1e3:.0f}, silent {((silent or 0) - onset) * 1e3:.0f}")
     assert ducked is not None
     assert (ducked - onset) * 1e3 <= _DUCK_MS_MAX
     assert silent is not None
