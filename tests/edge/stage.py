@@ -1,0 +1,159 @@
+"""A session on a table: a clock, a link, an ear whose opinion the test decides, and everything that goes up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from core.limits import TICK_S, TICK_SAMPLES
+from core.session.claims import Claims
+from core.session.state import FaceState
+from core.speech import messages
+from core.wire.access_unit import AccessUnit, decode_access_unit
+from edge.animator import Animator
+from edge.conductor import Conductor
+from edge.ear import EarEvent, EarKind
+from edge.hearing import Hearing
+from edge.metrics import PopMetrics
+from edge.session import Session, SessionServices
+from edge.transports.link import MicrophoneUnit
+
+_T = TypeVar("_T", bound=messages.UpMessage)
+VOICE = b"\x78" + bytes(range(40))  # one 20 ms CELT frame
+
+
+class RecordingLink:
+    protocol = "test"
+
+    def __init__(self) -> None:
+        self.packets: list[tuple[bytes, int]] = []
+        self.control: list[dict[str, Any]] = []
+        self.closed = ""
+
+    def send_packet(self, payload: bytes, timestamp: int) -> bool:
+        self.packets.append((payload, timestamp))
+        return True
+
+    def send_control(self, data: str | bytes) -> None:
+        assert isinstance(data, str)
+        self.control.append(json.loads(data))
+
+    async def aclose(self, reason: str) -> None:
+        self.closed = reason
+
+    def state(self) -> FaceState:
+        return self.units[-1].state
+
+    @property
+    def units(self) -> list[AccessUnit]:
+        units = [decode_access_unit(payload) for payload, _ in self.packets]
+        return [unit for unit in units if unit is not None]
+
+    def words(self, kind: str) -> list[dict[str, Any]]:
+        found = [message["data"] for message in self.control if message["type"] == kind]
+        found += [
+            message["data"]["d"]
+            for message in self.control
+            if message["type"] == "server-message" and message["data"]["t"] == kind
+        ]
+        return found
+
+
+class ScriptedEar:
+    """An ear whose opinion the test decides; the real one has its own tests."""
+
+    def __init__(self) -> None:
+        self.level = 0.0
+        self.speaking = False
+        self.next: list[EarEvent] = []
+        self.heard_played = 0
+
+    def receive(self, unit: MicrophoneUnit, now: float) -> list[EarEvent]:
+        events, self.next = self.next, []
+        for event in events:
+            self.speaking = event.kind in ("started", "resumed") or (self.speaking and event.kind != "paused")
+        return events
+
+    def handle_timer(self, now: float) -> list[EarEvent]:
+        return []
+
+    def played(self, log_mel: bytes, now: float) -> None:
+        self.heard_played += 1
+
+
+class Stage:
+    """One session on a table: a clock, a link, an ear, and everything that goes up."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.up: list[messages.UpMessage] = []
+        self.ended: list[str] = []
+        self.ear = ScriptedEar()
+        self.link = RecordingLink()
+        self.registry = CollectorRegistry()
+        self.metrics = PopMetrics(self.registry)
+        self.animator = Animator()
+        self.conductor = Conductor(animator=self.animator)
+        self.services = SessionServices(
+            animator=self.animator,
+            metrics=self.metrics,
+            send_up=lambda _session_id, message: self.up.append(message),
+            make_hearing=lambda send_up: Hearing(ear=self.ear, send_up=send_up),  # type: ignore[arg-type]
+            fabric_latency_s=lambda: 0.001,
+            clock=lambda: self.now,
+            wall_clock=lambda: 1_700_000_000.0,
+        )
+        self.session = Session(claims=claims(), services=self.services, seed=7, on_ended=self.ended.append)
+        self.session.attach(self.link)
+        self.conductor.add(self.session)
+        self.microphone_timestamp = 0
+
+    def connect(self) -> None:
+        self.session.on_connected(self.now)
+
+    def ticks(self, count: int) -> None:
+        for _ in range(count):
+            for phase in range(4):
+                self.conductor.step(phase, self.now, self.now)
+            self.now += TICK_S
+
+    def say(self, utterance_id: int, packets: int, *, end: bool = True) -> None:
+        self.session.receive(messages.SpeechStart(utterance_id=utterance_id, turn_id=utterance_id), self.now)
+        for index in range(packets):
+            span = (messages.PhonemeSpan("a", index * TICK_SAMPLES, (index + 1) * TICK_SAMPLES),)
+            self.session.receive(
+                messages.SpeechPacket(
+                    utterance_id=utterance_id, index=index, opus=VOICE, phonemes=span, log_mel=bytes([90] * 40)
+                ),
+                self.now,
+            )
+        if end:
+            self.session.receive(messages.SpeechEnd(utterance_id=utterance_id, packets=packets), self.now)
+
+    def hear(self, kind: EarKind | None = None, payload: bytes = VOICE) -> None:
+        if kind is not None:
+            self.ear.next.append(EarEvent(kind, self.microphone_timestamp))
+        unit = MicrophoneUnit(
+            payload=payload, timestamp=self.microphone_timestamp, sequence_number=self.microphone_timestamp // 960
+        )
+        self.microphone_timestamp += TICK_SAMPLES
+        self.session.on_microphone(unit, self.now)
+
+    def sent_up(self, kind: type[_T]) -> list[_T]:
+        return [message for message in self.up if isinstance(message, kind)]
+
+
+def claims(session_id: str = "s1") -> Claims:
+    return Claims(
+        issuer="origin",
+        audience="local",
+        session_id=session_id,
+        ticket_id="t1",
+        issued_at=0,
+        expires_at=60,
+        epoch=1,
+        scopes=("webrtc",),
+        character="mira",
+    )

@@ -1,0 +1,53 @@
+"""All sessions of a POP: who gets in, what reaches them, and that nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.errors import AdmissionError
+from core.fabric.memory import MemoryBus
+from core.speech import messages
+from edge.sessions import Sessions
+from tests.edge.stage import RecordingLink, Stage, claims
+
+
+def _sessions(stage: Stage, bus: MemoryBus, capacity: int = 2) -> Sessions:
+    return Sessions(bus=bus, conductor=stage.conductor, services=stage.services, capacity=capacity, seed=lambda: 3)
+
+
+async def test_a_pop_admits_up_to_its_capacity_and_each_session_once() -> None:
+    stage, bus = Stage(), MemoryBus()
+    sessions = _sessions(stage, bus)
+    await sessions.open(claims("a"))
+    with pytest.raises(AdmissionError, match="already"):
+        await sessions.open(claims("a"))
+    await sessions.open(claims("b"))
+    with pytest.raises(AdmissionError, match="full"):
+        await sessions.open(claims("c"))
+    sessions.abandon(claims("a"), "bad-sdp")
+    await sessions.open(claims("c"))
+    await sessions.aclose()
+    assert len(sessions) == 0
+    with pytest.raises(AdmissionError, match="shutting down"):
+        await sessions.open(claims("d"))
+
+
+async def test_what_the_origin_says_reaches_the_session_and_garbage_does_not_hurt() -> None:
+    stage, bus = Stage(), MemoryBus()
+    sessions = _sessions(stage, bus)
+    link = RecordingLink()
+    await sessions.open(claims("a"))
+    sessions.attach(claims("a"), link)
+    await bus.publish(messages.down_subject("a"), b"\xc1garbage")
+    await bus.publish(messages.down_subject("a"), messages.encode(messages.Mood(label="calm", valence=0, arousal=0)))
+    for _ in range(20):
+        if link.words("mood"):
+            break
+        await asyncio.sleep(0.005)
+    assert link.words("mood")[0]["label"] == "calm"
+    assert stage.registry.get_sample_value("edge_dropped_total", {"reason": "bad-message"}) == 1
+    await sessions.aclose()
+    assert link.closed == "pop-stopping"
+    assert link.words("goaway")
