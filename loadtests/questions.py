@@ -1,4 +1,6 @@
-"""Spoken questions for tests and benchmarks, synthesised the same way every time: voice, rate, room noise and pauses.
+"""Spoken questions for tests and benchmarks: voice, rate, room noise and pauses, the same every time.
+
+The same to the ear: the flutter of espeak-ng draws its own numbers and moves a sample here and there.
 
 espeak-ng is GPL-3.0, so it is loaded only in a process of its own: `render` runs `python -m loadtests.questions`, which
 reads a JSON list of questions from standard input and writes one WAV (16 kHz, mono) per question.

@@ -42,6 +42,7 @@ class Turn:
         first_audio_ms: from there to the first audible sound of the answer.
         edge_added_ms_p99: from an access unit's speech being there and its phase being due to the packet leaving, as
             the POP measured it over this answer.
+        edge_units: access units with the character's voice that this is over.
         av_offset_ms: how much later the drawn jaw moves, against what is heard, than it does at the source.
         frames: access units received during the turn.
         mean_frame_bytes: mean size of the encoded frames while the character spoke.
@@ -57,6 +58,7 @@ class Turn:
     first_motion_ms: float | None
     first_audio_ms: float | None
     edge_added_ms_p99: float | None
+    edge_units: int
     av_offset_ms: float | None
     frames: int
     mean_frame_bytes: float | None
@@ -142,7 +144,7 @@ def measure(recording: Recording, *, question_end: float, spoken: Spoken | None)
     reply = [block for block in recording.heard if block.voice and block.at + 0.020 > question_end]
     first_sound = _first_sound(reply, question_end)
     speaking = [a.frame_bytes for a in recording.arrivals if a.state is FaceState.SPEAKING]
-    stages, edge_added = _stages(recording)
+    stages, edge_added, edge_units = _stages(recording)
     if first_sound is not None and "playout" not in stages:
         stages["playout"] = _playout_ms(recording, first_sound)
     return Turn(
@@ -151,6 +153,7 @@ def measure(recording: Recording, *, question_end: float, spoken: Spoken | None)
         first_motion_ms=None if reacted is None else (reacted - question_end) * 1e3,
         first_audio_ms=None if first_sound is None else (first_sound - question_end) * 1e3,
         edge_added_ms_p99=edge_added,
+        edge_units=edge_units,
         av_offset_ms=av_offset_ms(recording, reply),
         frames=len(recording.arrivals),
         mean_frame_bytes=float(np.mean(speaking)) if speaking else None,
@@ -195,16 +198,18 @@ def _server_messages(recording: Recording, kind: str) -> list[dict[str, Any]]:
     return [data for data in found if isinstance(data, dict)]
 
 
-def _stages(recording: Recording) -> tuple[dict[str, float], float | None]:
+def _stages(recording: Recording) -> tuple[dict[str, float], float | None, int]:
     stages: dict[str, float] = {}
     edge_added: list[float] = []
+    units = 0
     for data in _server_messages(recording, "stages"):
         for name, value in (data.get("stages") or {}).items():
             if isinstance(value, (int, float)):
                 stages[str(name)] = float(value)
         if isinstance(value := data.get("edge_added_ms_p99"), (int, float)):
             edge_added.append(float(value))
-    return stages, max(edge_added, default=None)
+            units += int(data.get("edge_units") or 0)
+    return stages, max(edge_added, default=None), units
 
 
 def _faults(recording: Recording) -> tuple[str, ...]:

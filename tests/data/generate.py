@@ -1,6 +1,6 @@
 """Make the recordings of this folder again: `python -m tests.data.generate`.
 
-They are committed, so that tests need no espeak-ng; the same espeak-ng gives the same bytes.
+They are committed, so that tests need no espeak-ng and hear the same on every machine.
 """
 
 from __future__ import annotations

@@ -78,7 +78,14 @@ async def launch(executable: str, microphone: Path) -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def visit(
-    browser: Browser, url: str, *, microphone: bool = False, before: str = "", tap: bool = False, dark: bool = False
+    browser: Browser,
+    url: str,
+    *,
+    microphone: bool = False,
+    before: str = "",
+    tap: bool = False,
+    dark: bool = False,
+    pixel_ratio: float = 1.0,
 ) -> AsyncIterator[Visit]:
     """The page, open.
 
@@ -89,6 +96,7 @@ async def visit(
     """
     context = await browser.new_context(
         viewport={"width": 1_180, "height": 860},
+        device_scale_factor=pixel_ratio,
         permissions=["microphone"] if microphone else [],
         color_scheme="dark" if dark else "light",
     )

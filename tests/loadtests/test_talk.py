@@ -110,6 +110,7 @@ def test_report_has_exactly_the_promised_keys_and_is_json() -> None:
         first_motion_ms=101.23456,
         first_audio_ms=None,
         edge_added_ms_p99=3.0,
+        edge_units=100,
         av_offset_ms=-1.5,
         frames=10,
         mean_frame_bytes=22.125,
