@@ -54,9 +54,9 @@ class TurnConfig:
     """When a user has finished. Silence is counted from the voice detector's opinion that speech has ended."""
 
     detector_stop_s: float = setting(0.15, help="silence until the detector says stop", minimum=0.05, maximum=2)
-    complete_s: float = setting(0.0, help="further silence when the words are a whole question", minimum=0, maximum=5)
-    unknown_s: float = setting(0.3, help="further silence when that cannot be told", minimum=0, maximum=5)
-    incomplete_s: float = setting(0.9, help="further silence when more must come", minimum=0, maximum=5)
+    complete_s: float = setting(0.0, help="further silence when the user has finished", minimum=0, maximum=5)
+    pause_s: float = setting(0.4, help="further silence when more may come", minimum=0, maximum=5)
+    smart: bool = setting(True, help="whether a model judges by the sound where the words leave it open")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

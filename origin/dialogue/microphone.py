@@ -13,10 +13,11 @@ from pipecat.frames.frames import CancelFrame, EndFrame, Frame, InputAudioRawFra
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from core.errors import Dropped
+from core.limits import MEDIA_CLOCK_HZ
 from core.speech.messages import MicrophonePacket
 from origin.dialogue.opus_voice import MicrophoneDecoder
 
-__all__ = ["Levels", "Microphone"]
+__all__ = ["SAMPLE_RATE_HZ", "Levels", "MediaClock", "Microphone", "RecentSound"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,28 @@ _WINDOW: Final = SAMPLE_RATE_HZ // 100
 _WINDOWS_KEPT: Final = 3_000
 _BELOW_PEAK: Final = 10 ** (-35 / 20)
 _FLOOR: Final = 1e-4
+_CREEP_S: Final = 2e-5
+"""Per packet: two clocks drift apart by less than a thousandth."""
+_LATE_S_MAX: Final = 1.0
+"""A POP sends what it kept from before the user's first sound up to 0.4 s late."""
+_RECENT_BYTES: Final = 8 * SAMPLE_RATE_HZ * 2
+"""So much of a turn tells whether it is over."""
+
+
+class MediaClock:
+    """When was a sample spoken? Packets are late by what the network and a busy machine make of it; the least delayed
+    of them tells how media time lies on the local clock."""
+
+    def __init__(self) -> None:
+        self._offset = math.inf
+
+    def at(self, media_s: float, now: float) -> float:
+        """The local time of a media time of which is known at `now`, never after `now`; both in seconds."""
+        offset = now - media_s
+        if offset > self._offset + _LATE_S_MAX:
+            self._offset = offset  # the media clock stood still meanwhile
+        self._offset = min(offset, self._offset + _CREEP_S)
+        return media_s + self._offset
 
 
 class Levels:
@@ -39,22 +62,40 @@ class Levels:
     def __init__(self) -> None:
         self._windows: deque[tuple[float, float]] = deque(maxlen=_WINDOWS_KEPT)
 
-    def push(self, pcm: bytes, now: float) -> None:
-        """16-bit PCM whose last sample arrived at `now`."""
+    def push(self, pcm: bytes, at: float) -> None:
+        """16-bit PCM whose last sample was spoken at `at`."""
         samples = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768.0
         count = len(samples) // _WINDOW
         if not count:
             return
         rms = np.sqrt(np.mean(samples[: count * _WINDOW].reshape(count, _WINDOW) ** 2, axis=1))
-        self._windows.extend((now - 0.01 * (count - 1 - index), float(level)) for index, level in enumerate(rms))
+        self._windows.extend((at - 0.01 * (count - 1 - index), float(level)) for index, level in enumerate(rms))
 
-    def speech_end(self, since: float) -> float:
-        """When the last window within 35 dB of the peak since `since` ended; 0 when there was no sound."""
-        recent = [(at, level) for at, level in self._windows if at >= since]
+    def speech_end(self, since: float, until: float) -> float:
+        """When the last window within 35 dB of the peak of that time ended; 0 when there was no sound."""
+        recent = [(at, level) for at, level in self._windows if since <= at <= until]
         peak = max((level for _, level in recent), default=0.0)
         if peak <= _FLOOR:
             return 0.0
         return max(at for at, level in recent if level >= peak * _BELOW_PEAK)
+
+
+class RecentSound:
+    """The last seconds of a microphone."""
+
+    def __init__(self) -> None:
+        self._pcm = bytearray()
+
+    def push(self, pcm: bytes) -> None:
+        """More 16-bit PCM."""
+        self._pcm += pcm
+        if len(self._pcm) > 2 * _RECENT_BYTES:  # seldom, as it moves all that is kept
+            del self._pcm[:-_RECENT_BYTES]
+
+    def last(self, seconds: float) -> bytes:
+        """The newest of it, at most RECENT_S."""
+        wanted = min(_RECENT_BYTES, max(0, round(seconds * SAMPLE_RATE_HZ)) * 2)
+        return bytes(self._pcm[-wanted:]) if wanted else b""
 
 
 class Microphone(FrameProcessor):
@@ -62,14 +103,17 @@ class Microphone(FrameProcessor):
 
     Attributes:
         levels: for the turn's timing.
+        recent: for the judge of the turn's end.
         dropped: packets that were not Opus.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.levels = Levels()
+        self.recent = RecentSound()
         self.dropped = 0
         self._decoder = MicrophoneDecoder(SAMPLE_RATE_HZ)
+        self._clock = MediaClock()
         self._started = False
         self._last = -math.inf
         self._filler: asyncio.Task[None] | None = None
@@ -97,14 +141,17 @@ class Microphone(FrameProcessor):
             return Dropped("not-opus")
         self._last_timestamp = packet.timestamp
         if pcm:
-            await self._push(pcm)
-            self._last = asyncio.get_running_loop().time()
+            now = asyncio.get_running_loop().time()
+            end_s = packet.timestamp / MEDIA_CLOCK_HZ + len(pcm) / 2 / SAMPLE_RATE_HZ
+            await self._push(pcm, self._clock.at(end_s, now))
+            self._last = now
             if self._filler is None:
                 self._filler = self.create_task(self._fill(), name="silence")
         return None
 
-    async def _push(self, pcm: bytes) -> None:
-        self.levels.push(pcm, asyncio.get_running_loop().time())
+    async def _push(self, pcm: bytes, spoken_at: float) -> None:
+        self.levels.push(pcm, spoken_at)
+        self.recent.push(pcm)
         await self.push_frame(InputAudioRawFrame(pcm, SAMPLE_RATE_HZ, 1))
 
     async def _fill(self) -> None:
@@ -115,7 +162,7 @@ class Microphone(FrameProcessor):
                 if silent_s < _GAP_S:
                     await asyncio.sleep(_GAP_S - silent_s)
                     continue
-                await self._push(_CHUNK)
+                await self._push(_CHUNK, loop.time())
                 await asyncio.sleep(0.02)
         finally:
             self._filler = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pipecat.processors.frame_processor import FrameProcessor
 
@@ -20,6 +20,10 @@ from origin.dialogue.matcher import Matcher
 from origin.dialogue.stt import EarPool
 from origin.dialogue.tts import VoiceWorker
 
+if TYPE_CHECKING:
+    from origin.dialogue.ending import EndingJudge
+
+_WARM_UP_BYTES: Final = 32_000
 _NO_KEY: Final = "none"
 """The OpenAI client insists on some key; servers of one's own need none."""
 
@@ -32,6 +36,7 @@ class Shared:
 
     Attributes:
         ears, voice: the embedded workers, None when others are configured.
+        ending: judges by the sound whether a turn is over, None when nobody does.
         matchers: one per character.
     """
 
@@ -40,6 +45,7 @@ class Shared:
     entropy: Entropy
     ears: EarPool | None = None
     voice: VoiceWorker | None = None
+    ending: EndingJudge | None = None
     matchers: dict[str, Matcher] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,11 +62,18 @@ class Shared:
         if self.config.stt.service == "pocketsphinx" and self.ears is None:
             self.ears = EarPool(self.config.stt.workers, tuple(self.characters.values()))
             await self.ears.start()
+        if self.config.turn.smart and self.ending is None:
+            from origin.dialogue.ending import EndingJudge
+
+            self.ending = EndingJudge()
+            await self.ending.probability(bytes(_WARM_UP_BYTES))
         if self.voice is not None:
             await self.voice.process.wait_up(30.0)
 
     async def aclose(self) -> None:
         """End the workers."""
+        if self.ending is not None:
+            self.ending.close()
         if self.ears is not None:
             await self.ears.aclose()
         if self.voice is not None:

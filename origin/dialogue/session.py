@@ -42,7 +42,7 @@ from origin.dialogue.frames import BargeInFrame, TurnEndedFrame, TypedTextFrame,
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
 from origin.dialogue.services import LLM, STT, TTS, Shared
 from origin.dialogue.state import DialogueState, TurnMarks
-from origin.dialogue.turns import CompletenessStopStrategy, Conversation
+from origin.dialogue.turns import Conversation, EndingStopStrategy
 from origin.dialogue.voice_output import VoiceOutput
 
 __all__ = ["DialogueSession"]
@@ -251,7 +251,9 @@ def _pipeline(
         stop_secs=config.turn.detector_stop_s,
         min_volume=0.0,
     )
-    stop = CompletenessStopStrategy(config.turn, shared.matchers[character.id].completeness)
+    judge = shared.ending
+    sounds_finished = None if judge is None else lambda seconds: judge.probability(microphone.recent.last(seconds))
+    stop = EndingStopStrategy(config.turn, shared.matchers[character.id].completeness, sounds_finished)
     strategies = UserTurnStrategies(start=[VADUserTurnStartStrategy(enable_interruptions=False)], stop=[stop])
     turns = UserTurnProcessor(user_turn_strategies=strategies)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,23 @@ class TurnMarks:
     ended: float = 0.0
     first_clause: float = 0.0
     first_packet: float = 0.0
+
+    def stages(self) -> dict[str, float]:
+        """Milliseconds of the stages of `core.session.budget`: one after the other, together from the end of speech
+        (or from the typed text) to the first packet. The pause in which the turn might have gone on belongs to
+        noticing its end, though it comes after the words are known."""
+        spoken = self.speech_ended > 0.0
+        moments = [self.speech_ended, self.detected, self.transcribed, self.ended] if spoken else [self.ended]
+        moments.append(self.first_clause or self.first_packet)
+        # A moment that was noted late, or never, takes its stage's time away from the next one and from none twice.
+        ends = list(itertools.accumulate((min(at, self.first_packet) for at in moments), max))
+        gaps = [1e3 * (late - early) for early, late in itertools.pairwise([*ends, self.first_packet])]
+        if spoken:
+            detected, transcribe, pause, think, speak = gaps
+            stages = {"detect": detected + pause, "transcribe": transcribe, "think": think, "speak": speak}
+        else:
+            stages = dict(zip(("think", "speak"), gaps, strict=True))
+        return {name: round(ms, 2) for name, ms in stages.items()}
 
 
 @dataclass(slots=True)
@@ -98,14 +116,5 @@ class DialogueState:
             return
         marks.first_packet = self.now()
         self.first_audible.set()
-        stages: dict[str, float] = {}
-        if marks.speech_ended:
-            # The floor under the pause after the words are known belongs to noticing that the turn has ended.
-            waited = marks.ended - max(marks.transcribed, marks.detected)
-            stages["detect"] = 1e3 * (marks.detected - marks.speech_ended + max(0.0, waited))
-            stages["transcribe"] = 1e3 * max(0.0, marks.transcribed - marks.detected)
-        first_clause = marks.first_clause or marks.first_packet
-        stages["think"] = 1e3 * (first_clause - marks.ended)
-        stages["speak"] = 1e3 * (marks.first_packet - first_clause)
-        self.send(StageTimes(turn_id=self.turn_id, stages={name: round(ms, 2) for name, ms in stages.items()}))
+        self.send(StageTimes(turn_id=self.turn_id, stages=marks.stages()))
         self.on_first_packet(marks)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import msgspec
+import numpy as np
 from pipecat.frames.frames import (
     Frame,
     InterimTranscriptionFrame,
@@ -38,7 +40,7 @@ from origin.dialogue.worker_messages import (
 )
 from origin.dialogue.worker_process import WorkerGoneError, WorkerProcess
 
-__all__ = ["EarPool", "Hearing", "PocketSphinxSTTService"]
+__all__ = ["EarPool", "Hearing", "PocketSphinxSTTService", "QuietEnd"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,11 @@ _PREROLL_BYTES: Final = _SAMPLE_RATE_HZ * 2 // 2
 """Half a second before the detector said that somebody speaks: the detector is late, the first consonant is not."""
 _UTTERANCE_BYTES_MAX: Final = _SAMPLE_RATE_HZ * 2 * 60
 """Nobody says one sentence for longer than a minute; the rest of it is not listened to."""
+_QUIET_BYTES: Final = _SAMPLE_RATE_HZ * 2 // 10
+"""So much silence the recogniser hears at the end of speech."""
+_QUIET_BELOW_PEAK: Final = 10 ** (-35 / 20)
+_HELD_BYTES_MAX: Final = _SAMPLE_RATE_HZ * 2 * 4 // 10
+"""The detector would have said stop: this is quiet speech after something loud."""
 
 
 class _Ear:
@@ -223,6 +230,33 @@ class EarPool:
         return len(self._line)
 
 
+class QuietEnd:
+    """Holds back the silence in which the detector makes sure that speech has ended.
+
+    The recogniser learns nothing from it, makes up words in it, and is done with the speech itself by the time the
+    detector has made up its mind.
+    """
+
+    def __init__(self) -> None:
+        self._peak = 0.0
+        self._quiet = 0
+        self._held = bytearray()
+
+    def push(self, pcm: bytes) -> bytes:
+        """16-bit PCM. Returns: what the recogniser should hear now; all that was held back once speech goes on."""
+        samples = np.frombuffer(pcm, "<i2").astype(np.float32)
+        level = math.sqrt(float(np.mean(samples**2))) if len(samples) else 0.0
+        self._peak = level if len(self._held) > _HELD_BYTES_MAX else max(self._peak, level)
+        if level >= self._peak * _QUIET_BELOW_PEAK:
+            held, self._held, self._quiet = bytes(self._held), bytearray(), 0
+            return held + pcm
+        self._quiet += len(pcm)
+        if self._quiet <= _QUIET_BYTES:
+            return pcm
+        self._held += pcm
+        return b""
+
+
 class PocketSphinxSTTService(STTService):
     """Listens while the user speaks, so that the words are there a few milliseconds after the detector says stop.
 
@@ -244,6 +278,7 @@ class PocketSphinxSTTService(STTService):
         self._pool = pool
         self._character = character
         self._preroll = bytearray()
+        self._quiet_end = QuietEnd()
         self._hearing: Hearing | None = None
         self._answers: set[asyncio.Task[None]] = set()
         self._partials: asyncio.Queue[str] = asyncio.Queue()
@@ -251,7 +286,8 @@ class PocketSphinxSTTService(STTService):
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         """See STTService."""
         if self._hearing is not None:
-            self._hearing.feed(audio)
+            if heard := self._quiet_end.push(audio):
+                self._hearing.feed(heard)
         else:
             self._preroll += audio
             del self._preroll[: max(0, len(self._preroll) - _PREROLL_BYTES)]
@@ -279,6 +315,7 @@ class PocketSphinxSTTService(STTService):
         if self._hearing is not None:
             self._hearing.cancel()
         self._hearing = self._pool.listen(self._character, self._partials.put_nowait)
+        self._quiet_end = QuietEnd()
         self._hearing.feed(bytes(self._preroll))
         self._preroll.clear()
 

@@ -5,11 +5,9 @@ It ends when the origin does (end of input).
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import Final
 
-from origin.dialogue.framing import WorkerPipe
+from origin.dialogue.framing import WorkerPipe, become_worker
 from origin.dialogue.recogniser import SAMPLE_RATE_HZ, Recogniser
 from origin.dialogue.worker_messages import (
     Cancel,
@@ -28,7 +26,6 @@ from origin.dialogue.worker_messages import (
 
 __all__ = ["main"]
 
-_NICENESS: Final = 5
 _PARTIAL_BYTES: Final = SAMPLE_RATE_HZ * 2 * 3 // 10
 """A partial result after every 300 ms of speech."""
 
@@ -90,10 +87,7 @@ class _Ears:
 
 def main() -> None:
     """Serve one origin."""
-    os.nice(_NICENESS)
-    # Ctrl-C goes to the whole process group; the end of input is the only end that the origin means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    become_worker()
     pipe = WorkerPipe()
     ears = _Ears(pipe)
     pipe.send(Ready())

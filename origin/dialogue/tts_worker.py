@@ -5,10 +5,8 @@ It ends when the origin does (end of input). The only process that loads espeak-
 
 from __future__ import annotations
 
-import os
 import queue
 import re
-import signal
 import threading
 from typing import Final
 
@@ -18,12 +16,11 @@ import soxr
 
 from core.limits import MEDIA_CLOCK_HZ
 from origin.dialogue.espeak import Espeak, EspeakError, Spoken, VoiceSettings
-from origin.dialogue.framing import WorkerPipe
+from origin.dialogue.framing import WorkerPipe, become_worker
 from origin.dialogue.worker_messages import Cancel, Clause, Failed, Ready, Say, tts_command_decoder
 
 __all__ = ["main", "shape_loudness", "words_of"]
 
-_NICENESS: Final = 5
 _TARGET_RMS: Final = 0.11
 """About -19 dBFS over the voiced parts: what browsers' automatic gain makes of microphones."""
 _GAIN_MAX: Final = 3.0
@@ -147,10 +144,7 @@ def _audible_end(spoken: Spoken, rate_hz: int, text: str) -> int:
 
 def main() -> None:
     """Serve one origin."""
-    os.nice(_NICENESS)
-    # Ctrl-C goes to the whole process group; the end of input is the only end that the origin means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    become_worker()
     pipe = WorkerPipe()
     voice = _Voice(pipe)
     threading.Thread(target=voice.listen, name="commands", daemon=True).start()

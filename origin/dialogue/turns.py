@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from pipecat.frames.frames import (
@@ -39,43 +39,55 @@ from origin.dialogue.matcher import Completeness
 from origin.dialogue.microphone import Levels
 from origin.dialogue.state import DialogueState
 
-__all__ = ["CompletenessStopStrategy", "Conversation"]
+__all__ = ["Conversation", "EndingStopStrategy"]
 
 _log = logging.getLogger(__name__)
 
+_FINISHED: Final[dict[Completeness, float]] = {"unknown": 0.5, "incomplete": 0.9}
+"""How sure the judge of the sound must be."""
+_DETECTOR_LATE_S: Final = 0.5
+"""The turn began this long before the detector said so, at most."""
 _SPEECH_S_MIN: Final = 0.5
 """Shorter sounds without words are coughs and clicks: nobody apologises for not understanding them."""
 
 
-class CompletenessStopStrategy(BaseUserTurnStopStrategy):
-    """Ends the user's turn after a silence whose length depends on what was said.
+class EndingStopStrategy(BaseUserTurnStopStrategy):
+    """Ends the user's turn after a silence whose length depends on what was said and how.
 
-    The transcript is there a few milliseconds after the detector says stop; a whole question ends the turn at once, a
-    dangling word leaves time to find the next one.
+    The transcript is there a few milliseconds after the detector says stop. A whole question ends the turn at once.
+    Other words leave it open: then the sound is judged. A dangling last word weighs against the end, but not all, as
+    recognisers make up small words.
 
     Args:
-        config: how long to wait for each.
+        config: how long to wait.
         completeness: judges the words of the turn so far.
+        sounds_finished: gives the probability that the sound of so many last seconds is a finished turn; None: nobody
+            judges it.
     """
 
-    def __init__(self, config: TurnConfig, completeness: Callable[[str], Completeness]) -> None:
+    def __init__(
+        self,
+        config: TurnConfig,
+        completeness: Callable[[str], Completeness],
+        sounds_finished: Callable[[float], Awaitable[float]] | None,
+    ) -> None:
         super().__init__()
-        self._waits = {
-            "complete": config.complete_s,
-            "unknown": config.unknown_s,
-            "incomplete": config.incomplete_s,
-        }
+        self._config = config
         self._completeness = completeness
+        self._sounds_finished = sounds_finished
         self._texts: list[str] = []
+        self._began_at: float | None = None
         self._stopped_at: float | None = None
         self._transcribed = False
-        self._timer: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def process_frame(self, frame: Frame) -> ProcessFrameResult:
         """See BaseUserTurnStopStrategy."""
         if isinstance(frame, VADUserStartedSpeakingFrame):
+            if self._began_at is None:
+                self._began_at = asyncio.get_running_loop().time()
             self._stopped_at, self._transcribed = None, False
-            await self._stop_timer()
+            await self._stay()
         elif isinstance(frame, VADUserStoppedSpeakingFrame):
             self._stopped_at = asyncio.get_running_loop().time()
             await self._maybe_end()
@@ -92,34 +104,46 @@ class CompletenessStopStrategy(BaseUserTurnStopStrategy):
     async def handle_user_turn_stopped(self) -> None:
         """See BaseUserTurnStopStrategy."""
         self._texts.clear()
-        self._stopped_at, self._transcribed = None, False
-        await self._stop_timer()
+        self._began_at, self._stopped_at, self._transcribed = None, None, False
+        await self._stay()
 
     async def cleanup(self) -> None:
         """See BaseUserTurnStopStrategy."""
-        await self._stop_timer()
+        await self._stay()
         await super().cleanup()
 
     async def _maybe_end(self) -> None:
         if self._stopped_at is None or not self._transcribed:
             return
-        wait_s = self._waits[self._completeness(" ".join(self._texts))]
-        left_s = self._stopped_at + wait_s - asyncio.get_running_loop().time()
-        await self._stop_timer()
-        if left_s <= 0:
+        await self._stay()
+        completeness = self._completeness(" ".join(self._texts))
+        if completeness == "complete" and self._left_s(self._config.complete_s) <= 0:
             await self.trigger_user_turn_stopped()
         else:
-            self._timer = self.create_task(self._end_later(left_s), name="turn end")
+            self._ending = self.create_task(self._end_later(completeness), name="turn end")
 
-    async def _end_later(self, wait_s: float) -> None:
-        await asyncio.sleep(wait_s)
-        self._timer = None
+    async def _end_later(self, completeness: Completeness) -> None:
+        finished = completeness == "complete"
+        if not finished and self._sounds_finished is not None and self._began_at is not None:
+            spoken_s = asyncio.get_running_loop().time() - self._began_at
+            probability = await self._sounds_finished(spoken_s + _DETECTOR_LATE_S)
+            finished = probability >= _FINISHED[completeness]
+        left_s = self._left_s(self._config.complete_s if finished else self._config.pause_s)
+        if left_s > 0:
+            await asyncio.sleep(left_s)
+        self._ending = None
         await self.trigger_user_turn_stopped()
 
-    async def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            await self.cancel_task(timer)
+    def _left_s(self, silence_s: float) -> float:
+        """What is left of that silence."""
+        assert self._stopped_at is not None
+        return self._stopped_at + silence_s - asyncio.get_running_loop().time()
+
+    async def _stay(self) -> None:
+        """The turn is not over yet."""
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            await self.cancel_task(ending)
 
 
 class Conversation(FrameProcessor):
@@ -218,7 +242,7 @@ class Conversation(FrameProcessor):
         self._texts = []
         marks = self._state.marks
         marks.ended = self._state.now()
-        marks.speech_ended = self._levels.speech_end(self._speech_began - 0.5)
+        marks.speech_ended = self._levels.speech_end(self._speech_began - _DETECTOR_LATE_S, marks.detected)
         if text:
             await self._ask(text)
         elif self._state.speaking:
