@@ -14,7 +14,7 @@ from loadtests.signals import Lag, envelope, lag, resample_at
 __all__ = ["STEP_S", "Curve", "LipSync", "assemble", "lip_sync", "loudness"]
 
 STEP_S: Final = 0.005
-_CORRELATION_MIN: Final = 0.8
+_CORRELATION_MIN: Final = 0.7
 """Below this two curves are not the same movement, and a lag between them means nothing."""
 _POINTS_MIN: Final = 25
 

@@ -164,8 +164,11 @@ class _LiveLine:
         from rich.markup import escape
 
         said = [e.data.get("text", "") for e in viewer.recording.control if e.type == "bot-transcription"]
-        name, state = escape(viewer.ticket.character), viewer.screen.state.name.lower()
-        self._status.update(f"[bold]{name}[/bold] · {state} · {escape(str(said[-1])) if said else '…'}")
+        name, state = viewer.ticket.character, viewer.screen.state.name.lower()
+        text = str(said[-1]) if said else "…"
+        room = max(8, self._console.width - len(name) - len(state) - 10)
+        shown = text if len(text) <= room else f"{text[: room - 1]}…"
+        self._status.update(f"[bold]{escape(name)}[/bold] · {state} · {escape(shown)}")
 
 
 def _print(turn: Turn, character: str, options: argparse.Namespace) -> None:

@@ -100,7 +100,7 @@ async def test_a_dead_recogniser_is_admitted_and_replaced(stack: Stack) -> None:
         assert "catch" in turn.reply_text
         await settle(viewer, quiet_s=0.3)
         assert await _until(lambda: any("stt_worker" in line for line in stack.children().values()), 20.0)
-        typed = await ask(viewer, text="Tell me about Mars.", timeout_s=10.0)
+        typed = await ask(viewer, text="Tell me about Mars.", timeout_s=10.0, listen_s=1.0)
         assert typed.answered
         assert "Mars" in typed.reply_text
 
@@ -110,10 +110,12 @@ async def test_a_dead_voice_is_replaced_and_the_session_lives(stack: Stack) -> N
         await settle(viewer, quiet_s=0.3)
         victim = child(stack, "tts_worker")
         os.kill(victim, signal.SIGKILL)
-        await ask(viewer, text="Tell me about Saturn.", timeout_s=10.0)
+        saturn = await ask(viewer, text="Tell me about Saturn.", timeout_s=10.0, listen_s=1.0)
+        assert "tts-failed" in saturn.faults
+        assert saturn.answered, "the answer waits for the new worker"
         assert await _until(lambda: any("tts_worker" in line for line in stack.children().values()), 20.0)
         await settle(viewer, quiet_s=0.3)
-        turn = await ask(viewer, text="Tell me about Mars.", timeout_s=10.0)
+        turn = await ask(viewer, text="Tell me about Mars.", timeout_s=10.0, listen_s=1.0)
         assert turn.answered
         assert "Mars" in turn.reply_text
         assert viewer.recording.undecodable == 0
@@ -132,7 +134,7 @@ async def test_garbage_datagrams_do_not_disturb_a_conversation(stack: Stack) -> 
                     first = int(rng.choice([0, 1, 22, 63, 128, 200, int(rng.integers(256))]))
                     body = bytes([first]) + rng.bytes(max(0, size - 1)) if size else b""
                     sender.sendto(body, address)
-        turn = await ask(viewer, text="Tell me about Mars.", timeout_s=10.0)
+        turn = await ask(viewer, text="Tell me about Mars.", timeout_s=10.0, listen_s=1.0)
         assert turn.answered
         assert viewer.recording.undecodable == 0
         async with httpx.AsyncClient() as http:
@@ -161,7 +163,7 @@ async def test_a_ticket_opens_one_session_once(stack: Stack) -> None:
                 await again.start()
         finally:
             await again.aclose()
-        turn = await ask(first, text="hello", timeout_s=10.0)
+        turn = await ask(first, text="hello", timeout_s=10.0, listen_s=1.0)
         assert turn.answered  # the one who came first is not disturbed
     finally:
         await first.aclose()
