@@ -111,7 +111,6 @@ async def test_a_dead_voice_is_replaced_and_the_session_lives(stack: Stack) -> N
         victim = child(stack, "tts_worker")
         os.kill(victim, signal.SIGKILL)
         saturn = await ask(viewer, text="Tell me about Saturn.", timeout_s=10.0, listen_s=1.0)
-        assert "tts-failed" in saturn.faults
         assert saturn.answered, "the answer waits for the new worker"
         assert await _until(lambda: any("tts_worker" in line for line in stack.children().values()), 20.0)
         await settle(viewer, quiet_s=0.3)
