@@ -28,6 +28,9 @@ Curve = Points
 """float64[3 n + 1, 2]: n cubic segments that share their ends."""
 Curves = list[Curve]
 AXES: Final = tuple(f"{joint}.{axis}{sign}" for joint in JOINTS for axis in ("pitch", "yaw", "roll") for sign in "+-")
+DERIVED: Final = ("lips.open", "lips.shut")
+"""Inputs that the renderer makes of `jawOpen` and `mouthClose`: the jaw's opening that parts the lips, and that behind
+shut lips; together they are `jawOpen`."""
 _VISIBLE: Final = 0.06
 """Offsets below this (design units) are left out."""
 
@@ -216,7 +219,7 @@ class Puppet:
 
     def _keys(self, draw: Shape, rest: Points) -> list[dict[str, Any]]:
         found: dict[tuple[str, ...], Points] = {}
-        for name in (*BLENDSHAPES, *AXES):
+        for name in (*BLENDSHAPES, *AXES, *DERIVED):
             offset = np.concatenate(draw(Weights({name: 1.0}))) - rest
             if np.abs(offset).max() >= _VISIBLE:
                 found[(name,)] = offset

@@ -1,13 +1,13 @@
 """Mira, the guide at a small planetarium: `python -m edge.client.puppets.mira` writes her puppet.json."""
 
-# ruff: noqa: E501 - rows of pairs
+
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
 from edge.client.puppets.kit import Puppet
-from edge.client.puppets.mira_eyes import EYE_X, EYE_Y, EYE_Z, add_eyes
+from edge.client.puppets.mira_eyes import EYE_GAIN, EYE_X, EYE_Y, EYE_Z, add_eyes
 from edge.client.puppets.mira_face import CX, add_brows, add_head, add_nose, face_depth
 from edge.client.puppets.mira_hair import add_back_hair, add_bones, add_fringe_shadow, add_front_hair
 from edge.client.puppets.mira_mouth import add_mouth
@@ -24,14 +24,15 @@ _COMBINATIONS: Final[list[tuple[str, ...]]] = [
         (f"eyeBlink{side}", f"cheekSquint{side}"), (f"eyeBlink{side}", f"mouthSmile{side}"),
         (f"eyeBlink{side}", f"browDown{side}"),
         (f"eyeBlink{side}", f"{side.lower()}Eye.pitch+"), (f"eyeBlink{side}", f"{side.lower()}Eye.pitch-"),
-        ("jawOpen", f"mouthSmile{side}"), ("jawOpen", f"mouthStretch{side}"), ("jawOpen", f"mouthPress{side}"), ("mouthPucker", f"mouthSmile{side}"),
+        ("lips.open", f"mouthSmile{side}"), ("lips.open", f"mouthStretch{side}"), ("lips.open", f"mouthPress{side}"),
+        ("mouthPucker", f"mouthSmile{side}"),
         ("mouthRollLower", f"mouthPress{side}"), ("mouthRollLower", f"mouthUpperUp{side}"),
         ("mouthRollLower", f"mouthLowerDown{side}"),
     )],
-    ("jawOpen", "mouthClose"), ("jawOpen", "mouthFunnel"), ("jawOpen", "mouthPucker"), ("jawOpen", "tongueOut"),
-    ("mouthFunnel", "mouthPucker"), ("jawOpen", "mouthRollLower"), ("jawOpen", "mouthRollUpper"),
-    ("jawOpen", "mouthClose", "mouthFunnel"), ("jawOpen", "mouthClose", "mouthPucker"),
-    ("jawOpen", "mouthFunnel", "mouthPucker"), ("mouthRollLower", "mouthRollUpper"),
+    ("lips.open", "mouthFunnel"), ("lips.open", "mouthPucker"), ("jawOpen", "tongueOut"),
+    ("mouthFunnel", "mouthPucker"), ("lips.open", "mouthRollLower"), ("lips.open", "mouthRollUpper"),
+    ("mouthClose", "mouthFunnel"), ("mouthClose", "mouthPucker"),
+    ("lips.open", "mouthFunnel", "mouthPucker"), ("mouthRollLower", "mouthRollUpper"),
 ]  # fmt: skip
 
 
@@ -46,8 +47,8 @@ def build() -> Puppet:
     puppet.bone("shoulderRight", "spine", (CX - 60, 720, 0), joint="rightShoulder")
     puppet.bone("neck", "spine", (CX, 660, -30), joint="neck")
     puppet.bone("head", "neck", (CX, 545, -30), joint="head")
-    puppet.bone("eyeLeft", "head", (CX + EYE_X, EYE_Y, EYE_Z), joint="leftEye")
-    puppet.bone("eyeRight", "head", (CX - EYE_X, EYE_Y, EYE_Z), joint="rightEye")
+    puppet.bone("eyeLeft", "head", (CX + EYE_X, EYE_Y, EYE_Z), joint="leftEye", gain=EYE_GAIN)
+    puppet.bone("eyeRight", "head", (CX - EYE_X, EYE_Y, EYE_Z), joint="rightEye", gain=EYE_GAIN)
     add_bones(puppet)
     add_sky(puppet)
     add_back_hair(puppet)

@@ -11,7 +11,7 @@ import numpy as np
 from edge.client.puppets.kit import Curves, Points, Puppet, Weights, ellipse, linear, radial, ribbon, smooth
 from edge.client.puppets.mira_face import CX, SIDES, flesh, mirror, pick
 
-__all__ = ["EYE_X", "EYE_Y", "EYE_Z", "add_eyes"]
+__all__ = ["EYE_GAIN", "EYE_X", "EYE_Y", "EYE_Z", "add_eyes"]
 
 EYE_X: Final = 60.0
 EYE_Y: Final = 424.0
@@ -23,21 +23,29 @@ _LOWER = np.array([(39, -3), (30, 11), (11, 18.5), (-9, 18), (-25, 14), (-33, 9)
 _SHUT = np.array([(-32, 10), (-22, 15), (-7, 18.5), (12, 18.5), (28, 12), (40, 1)], dtype=float)
 _BELLY = np.array([0, 0.55, 0.95, 1, 0.7, 0.1])
 LASH = "#2a0f16"
+REACH: Final = 13.0
+"""How far a weight of 1, or the joint at 30 degrees, moves the iris."""
+_IRIS_BEFORE: Final = 40.0
+"""How far the iris lies before the middle of the eyeball."""
+EYE_GAIN: Final = round(float(np.arcsin(REACH / _IRIS_BEFORE)) / 0.5236, 3)
+"""Makes the joints reach as far as the weights."""
+_AXIS_SHARE: Final = 0.5 / 0.5236
+"""A joint axis counts as 1 at half a radian, a weight at 30 degrees."""
 
 
 def _down(w: Weights, side: int) -> float:
     joint = "leftEye" if side > 0 else "rightEye"
-    return pick(w, "eyeLookDown", side) + w[f"{joint}.pitch+"] * 0.9
+    return pick(w, "eyeLookDown", side) + w[f"{joint}.pitch+"] * _AXIS_SHARE
 
 
 def _up(w: Weights, side: int) -> float:
     joint = "leftEye" if side > 0 else "rightEye"
-    return pick(w, "eyeLookUp", side) + w[f"{joint}.pitch-"] * 0.9
+    return pick(w, "eyeLookUp", side) + w[f"{joint}.pitch-"] * _AXIS_SHARE
 
 
 def _upper(w: Weights, side: int) -> Points:
     p = _UPPER.copy()
-    p[:, 1] += _BELLY * (11 * _down(w, side) - 4 * _up(w, side) - 7 * pick(w, "eyeWide", side))
+    p[:, 1] += _BELLY * (7 * _down(w, side) - 4 * _up(w, side) - 7 * pick(w, "eyeWide", side))
     p[:, 1] += _BELLY * (7 * pick(w, "eyeSquint", side) + 2.5 * pick(w, "browDown", side))
     return np.asarray(p + (_shut(w, side) - p) * min(pick(w, "eyeBlink", side), 1.0))
 
@@ -67,10 +75,10 @@ def _opening(w: Weights, side: int) -> Curves:
 
 
 def _gaze(w: Weights, side: int, reach: float = 1.0) -> Points:
-    """How far the weights move the iris; the eye's joint turns it besides."""
-    x = 11.5 * (pick(w, "eyeLookOut", side) - pick(w, "eyeLookIn", side)) * side
-    y = 9.5 * pick(w, "eyeLookDown", side) - 9.5 * pick(w, "eyeLookUp", side)
-    return np.array([x, y]) * reach
+    """How far the weights move the iris, where they exceed the turn of the eye's joint."""
+    x = (pick(w, "eyeLookOut", side) - pick(w, "eyeLookIn", side)) * side
+    y = pick(w, "eyeLookDown", side) - pick(w, "eyeLookUp", side)
+    return np.array([x, y]) * (REACH * reach)
 
 
 def add_eyes(puppet: Puppet) -> None:
@@ -94,7 +102,7 @@ def _ball(puppet: Puppet, side: int, name: str) -> None:
 def _iris(puppet: Puppet, side: int, name: str) -> None:
     x, y = CX + side * (EYE_X + 1), EYE_Y - 1.0
     bone, clip = f"eye{name}", [f"eye.{name}"]
-    common: dict[str, Any] = {"bone": bone, "depth": EYE_Z + 40, "clip": clip}
+    common: dict[str, Any] = {"bone": bone, "depth": EYE_Z + _IRIS_BEFORE, "clip": clip}
 
     def disc(dx: float, dy: float, rx: float, ry: float, reach: float = 1.0, tilt: float = 0.0) -> Any:
         return lambda w: [ellipse(x + dx, y + dy, rx, ry, tilt=tilt) + _gaze(w, side, reach)]

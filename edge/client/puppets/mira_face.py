@@ -381,7 +381,7 @@ def add_brows(puppet: Puppet) -> None:
 
         def points(w: Weights, side: int = side) -> Points:
             down, outer, inner = pick(w, "browDown", side), pick(w, "browOuterUp", side), w["browInnerUp"]
-            p = np.array([(24, 372), (40, 364), (62, 358), (82, 361), (102, 375)], dtype=float)
+            p = np.array([(25, 367.5), (41, 361), (62, 356.5), (82, 360), (102, 374)], dtype=float)
             weight_in = np.array([1.0, 0.72, 0.3, 0.05, 0.0])
             weight_out = np.array([0.0, 0.25, 0.75, 1.0, 0.9])
             p[:, 1] += down * (7 + 9 * weight_in) - inner * (3 + 14 * weight_in) - outer * (1 + 14 * weight_out)
@@ -389,7 +389,7 @@ def add_brows(puppet: Puppet) -> None:
             p[:, 1] -= 2.5 * pick(w, "eyeWide", side) - 2 * pick(w, "eyeSquint", side)
             return mirror(p, side)
 
-        widths = [3.5, 10.5, 9.8, 7, 0.5]
+        widths = [3.5, 9.6, 9.2, 6.6, 0.5]
         puppet.layer(
             f"brow.{name}",
             lambda w: [ribbon(points(w), widths)],

@@ -32,11 +32,12 @@ def _both(w: Weights, name: str, at: Points) -> Points:
 def _corner(w: Weights, side: int) -> Points:
     smile, frown = pick(w, "mouthSmile", side), pick(w, "mouthFrown", side)
     stretch, dimple, press = pick(w, "mouthStretch", side), pick(w, "mouthDimple", side), pick(w, "mouthPress", side)
-    jaw = w["jawOpen"] * (1 - 0.9 * w["mouthClose"])
-    x = 37 + 12 * smile - 2 * frown + 14 * stretch + 7 * dimple + 2 * press
-    x += -18 * w["mouthPucker"] - 12 * w["mouthFunnel"] - 4 * jaw - 4 * jaw * (w["mouthFunnel"] + w["mouthPucker"])
+    jaw = w["lips.open"]
+    x = 38 + 16 * smile - 2 * frown + 20 * stretch + 7 * dimple + 2 * press
+    x += -22 * w["mouthPucker"] - 13 * w["mouthFunnel"] - 4 * jaw - 4 * jaw * (w["mouthFunnel"] + w["mouthPucker"])
     x += 2 * w["mouthRollLower"] + 2 * w["mouthRollUpper"]
-    y = -5 - 15 * smile + 11 * frown + 3.5 * stretch - 2 * dimple + 14 * jaw + 14 * w["jawOpen"] * w["mouthClose"]
+    y = -7.5 - 15 * smile + 13 * frown + 3.5 * stretch - 2 * dimple + 14 * jaw + 14 * w["lips.shut"]
+    y += 6 * w["mouthPucker"] + 5 * w["mouthFunnel"]
     x = x + side * 17 * (w["mouthLeft"] - w["mouthRight"]) + side * 3 * (w["jawLeft"] - w["jawRight"])
     return np.array([CX + side * x, MOUTH_Y + y])
 
@@ -48,16 +49,18 @@ def _lips(w: Weights) -> tuple[Points, Points, Points, Points]:
     shift = 12 * (w["mouthLeft"] - w["mouthRight"]) * (1 - np.abs(_AT))
     smile, frown = _both(w, "mouthSmile", _AT), _both(w, "mouthFrown", _AT)
     raised, lowered, press = (_both(w, name, _AT) for name in ("mouthUpperUp", "mouthLowerDown", "mouthPress"))
-    jaw, close, funnel, pucker = w["jawOpen"], w["mouthClose"], w["mouthFunnel"], w["mouthPucker"]
-    open_jaw = jaw * (1 - close) * (1 - 0.35 * w["mouthPressLeft"]) * (1 - 0.35 * w["mouthPressRight"])
+    close, funnel, pucker, roll = w["mouthClose"], w["mouthFunnel"], w["mouthPucker"], w["mouthRollLower"]
+    open_jaw = w["lips.open"] * (1 - 0.35 * w["mouthPressLeft"]) * (1 - 0.35 * w["mouthPressRight"])
     # The line between the lips: corners that rise leave the middle where it is.
-    line = base[:, 1] + _ARC * (5 + 17 * smile - 15 * frown - 3 * _both(w, "mouthStretch", _AT))
-    line = line + _ROUND * (14 * jaw * close - 14 * open_jaw - 9 * w["mouthShrugLower"] * 0.55)
+    line = base[:, 1] + _ARC * (
+        7 + 17 * smile - 17 * frown - 3 * _both(w, "mouthStretch", _AT) - 8 * pucker - 6 * funnel
+    )
+    line = line + _ROUND * (14 * w["lips.shut"] - 14 * open_jaw - 9 * w["mouthShrugLower"] * 0.55)
     top = line + _ROUND * (
         -2 * open_jaw
-        - 9.5 * raised
-        - 5.5 * funnel
-        - 2.5 * pucker
+        - (9.5 + 24 * roll) * raised
+        - 6.5 * funnel
+        - 4.5 * pucker
         - 4.5 * w["mouthShrugUpper"]
         + 3.0 * w["mouthRollUpper"]
         + 1.2 * _MIDDLE
@@ -68,7 +71,7 @@ def _lips(w: Weights) -> tuple[Points, Points, Points, Points]:
         + 8 * funnel
         + 4.5 * pucker
         - 2.5 * w["mouthShrugLower"]
-        - 4.0 * w["mouthRollLower"]
+        - 7.0 * roll
         + 1.2 * _MIDDLE
         + 3 * w["jawForward"]
     )
@@ -79,7 +82,7 @@ def _lips(w: Weights) -> tuple[Points, Points, Points, Points]:
     thick_low = thick_low * (1 + 0.25 * funnel + 0.38 * pucker - 0.12 * open_jaw + 0.15 * w["jawForward"])
     thick_low = thick_low + np.array([0, 4.5, 1.5, 0, 1.5, 4.5, 0]) * (funnel + pucker + 0.4 * open_jaw)
     thick_up = thick_up + np.array([0, 3, 0.5, 0, 0.5, 3, 0]) * (funnel + pucker)
-    thick_low = thick_low * (1 - 0.82 * w["mouthRollLower"])
+    thick_low = thick_low * (1 - 0.86 * roll)
     thick_up, thick_low = thick_up * (1 - 0.4 * press), thick_low * (1 - 0.4 * press)
     thick_up, thick_low = thick_up - 1.6 * close * _ROUND, thick_low - 3 * close * _ROUND
     thick_up = thick_up + 2.0 * w["mouthShrugUpper"] * _ROUND + 1.5 * w["cheekPuff"] * _ROUND
@@ -182,7 +185,7 @@ def _inside(puppet: Puppet) -> None:
         p = upper.copy()
         p[:, 0] = CX + (p[:, 0] - CX) * (1 + 0.12 * (w["mouthStretchLeft"] + w["mouthStretchRight"]) / 2)
         p[:, 1] += 1.5 + 1.5 * (w["mouthSmileLeft"] + w["mouthSmileRight"])
-        p[:, 1] -= 17 * w["mouthPucker"] + 7 * w["mouthFunnel"]
+        p[:, 1] -= 25 * w["mouthPucker"] + 10 * w["mouthFunnel"]
         return [p]
 
     puppet.layer("teeth.upper", top_teeth, lift=2, clip=clip, fill=linear(228, 520, 312, 520, (0, "#a88f88"), (0.25, "#f4ece0"),
@@ -193,7 +196,7 @@ def _inside(puppet: Puppet) -> None:
     ]
     puppet.layer(
         "teeth.gaps",
-        lambda w: [g - (0, 17 * w["mouthPucker"] + 7 * w["mouthFunnel"]) for g in gaps],
+        lambda w: [g - (0, 25 * w["mouthPucker"] + 10 * w["mouthFunnel"]) for g in gaps],
         lift=2,
         clip=clip,
         fill="#b99c90",
@@ -202,9 +205,9 @@ def _inside(puppet: Puppet) -> None:
 
     def lip_shadow(w: Weights) -> Curves:
         top = _lips(w)[1]
-        return _ring(top - (0, 4), top + np.stack([np.zeros(7), 4.2 * _ROUND], 1))
+        return _ring(top - (0, 4), top + np.stack([np.zeros(7), 3.2 * _ROUND], 1))
 
-    puppet.layer("mouth.shadow", lip_shadow, lift=4, clip=clip, blend="multiply", fill="#7a3038", alpha=0.45)
+    puppet.layer("mouth.shadow", lip_shadow, lift=4, clip=clip, blend="multiply", fill="#7a3038", alpha=0.36)
 
 
 def _outside(puppet: Puppet) -> None:

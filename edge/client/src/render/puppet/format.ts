@@ -106,7 +106,10 @@ export interface PuppetData {
 export const AXIS_FULL_RAD = 0.5;
 export const AXES = ["pitch", "yaw", "roll"] as const;
 
-/** Inputs 0..51 are weights; then for each joint pitch+, pitch-, yaw+, yaw-, roll+, roll-. */
+/** What the jaw's opening becomes: lips that part with it, or lips that stay shut while it drops behind them. */
+export const DERIVED_INPUTS = ["lips.open", "lips.shut"] as const;
+
+/** Inputs 0..51 are weights; then for each joint pitch+, pitch-, yaw+, yaw-, roll+, roll-; then the derived ones. */
 export const INPUTS: ReadonlyMap<string, number> = (() => {
   const inputs = new Map<string, number>(Object.entries(BLENDSHAPE_INDEX));
   const first = inputs.size;
@@ -116,5 +119,6 @@ export const INPUTS: ReadonlyMap<string, number> = (() => {
       inputs.set(`${joint}.${axis}-`, first + index * 6 + a * 2 + 1);
     });
   }
+  for (const name of DERIVED_INPUTS) inputs.set(name, inputs.size);
   return inputs;
 })();

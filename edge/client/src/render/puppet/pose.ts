@@ -1,8 +1,40 @@
 import type { AnimationFrame } from "../../avatar/frame";
-import { BLENDSHAPES, JOINT_INDEX, JOINTS } from "../../avatar/rig";
+import { BLENDSHAPE_INDEX, BLENDSHAPES, JOINT_INDEX, JOINTS } from "../../avatar/rig";
 import { AXIS_FULL_RAD, INPUTS, type BoneData, type PuppetData, type Sway } from "./format";
 
 const GUSTS = 3;
+/** Eye turn that an eyeLook weight of 1 stands for: 30 degrees, ARKit's reach. */
+const LOOK_FULL_RAD = 0.5236;
+/** Rounds the corner where shut lips begin to part. */
+const PART_SOFTNESS = 0.03;
+
+const JAW_OPEN = BLENDSHAPE_INDEX.jawOpen;
+const MOUTH_CLOSE = BLENDSHAPE_INDEX.mouthClose;
+const LIPS_OPEN = INPUTS.get("lips.open")!;
+const LIPS_SHUT = INPUTS.get("lips.shut")!;
+
+/** For each eye: inputs of its joint's turn, and the weights that show the same turn. */
+const LOOKS: readonly (readonly [joint: number, weight: number])[] = (["Left", "Right"] as const).flatMap((side) => {
+  const eye = side === "Left" ? "leftEye" : "rightEye";
+  const [outward, inward] = side === "Left" ? ["yaw+", "yaw-"] : ["yaw-", "yaw+"];
+  return [
+    [INPUTS.get(`${eye}.pitch+`)!, BLENDSHAPE_INDEX[`eyeLookDown${side}`]],
+    [INPUTS.get(`${eye}.pitch-`)!, BLENDSHAPE_INDEX[`eyeLookUp${side}`]],
+    [INPUTS.get(`${eye}.${outward}`)!, BLENDSHAPE_INDEX[`eyeLookOut${side}`]],
+    [INPUTS.get(`${eye}.${inward}`)!, BLENDSHAPE_INDEX[`eyeLookIn${side}`]],
+  ] as [number, number][];
+});
+
+/**
+ * How far the lips part when the jaw opens and `mouthClose` makes up for some of it: 0 as soon as it makes up for all,
+ * exactly `jaw` where nothing closes.
+ */
+export function lipsApart(jaw: number, close: number): number {
+  const apart = jaw - close;
+  if (apart <= 0) return 0;
+  const soft = Math.min(close, PART_SOFTNESS);
+  return apart < soft ? (apart * apart) / (2 * soft) : apart - soft / 2;
+}
 
 /** A number in [0, 1) that looks random and is always the same for the same gust. */
 function chance(gust: number, phase: number): number {
@@ -102,6 +134,15 @@ export class Pose {
       this.axis(at + 2, yawOf(x, y, z, w));
       this.axis(at + 4, rollOf(x, y, z, w));
     }
+    // Joints and eyeLook weights tell the same turn: a weight counts only as far as it exceeds its joint.
+    for (const [joint, weight] of LOOKS) {
+      const beyond = inputs[weight]! - inputs[joint]! * (AXIS_FULL_RAD / LOOK_FULL_RAD);
+      inputs[weight] = beyond > 0 ? beyond : 0;
+    }
+    const jaw = inputs[JAW_OPEN]!;
+    const apart = lipsApart(jaw, inputs[MOUTH_CLOSE]!);
+    inputs[LIPS_OPEN] = apart;
+    inputs[LIPS_SHUT] = jaw - apart;
     for (let d = 0; d < drivers.length; d += 1) {
       let product = 1;
       for (let f = factorStarts[d]!; f < factorStarts[d + 1]!; f += 1) product *= inputs[factors[f]!]!;

@@ -5,7 +5,7 @@ import { BLENDSHAPES, JOINTS } from "../../avatar/rig";
 import { RendererError } from "../renderer";
 import { frameOf } from "./frameOf";
 import { PUPPET_FORMAT, PUPPET_POINTS_MAX, type LayerData, type PuppetData, type Sway } from "./format";
-import { Pose, swayAngle } from "./pose";
+import { lipsApart, Pose, swayAngle } from "./pose";
 import { PuppetRenderer } from "./puppetRenderer";
 import { Shape } from "./shape";
 import { validatePuppet } from "./validate";
@@ -222,6 +222,69 @@ describe("Mira", () => {
   it("sways with the time alone", () => {
     expect(pointsOf(mira, {}, 4000)).toEqual(pointsOf(mira, {}, 4000));
     expect(pointsOf(mira, {}, 4000)).not.toEqual(rest);
+  });
+});
+
+describe("lips and jaw", () => {
+  it("part with the jaw where nothing closes them, and stay shut where mouthClose makes up for it", () => {
+    expect(lipsApart(0.4, 0)).toBe(0.4);
+    expect(lipsApart(0.2, 0.2)).toBe(0);
+    expect(lipsApart(0.1, 0.5)).toBe(0);
+    for (let jaw = 0; jaw < 1; jaw += 0.01) {
+      for (let close = 0; close < 1; close += 0.01) {
+        const apart = lipsApart(jaw, close);
+        expect(apart).toBeGreaterThanOrEqual(0);
+        expect(apart).toBeLessThanOrEqual(jaw);
+        expect(lipsApart(jaw + 0.01, close) - apart).toBeLessThanOrEqual(0.01 + 1e-9);
+        expect(lipsApart(jaw + 0.01, close)).toBeGreaterThanOrEqual(apart);
+      }
+    }
+  });
+
+  /** Area of Mira's mouth opening: points in order around it. */
+  function opening(pose: Record<string, number>): number {
+    const state = new Pose(mira);
+    const layer = mira.layers.find((entry) => entry.id === "mouth.inside")!;
+    const shape = new Shape(layer, state);
+    state.update(frameOf(pose), 0);
+    shape.update(state, 270, 432, mira.focal);
+    const { points } = shape;
+    let area = 0;
+    for (let i = 0; i < points.length; i += 2) {
+      const next = (i + 2) % points.length;
+      area += (points[i]! * points[next + 1]! - points[next]! * points[i + 1]!) / 2;
+    }
+    return Math.abs(area);
+  }
+  it.each([0.02, 0.08, 0.2])("shuts Mira's lips over a jaw open by %s", (jaw) => {
+    expect(opening({ jawOpen: jaw, mouthClose: jaw })).toBeLessThan(opening({}) + 4);
+    expect(opening({ jawOpen: jaw })).toBeGreaterThan(opening({}) + 1000 * jaw);
+  });
+});
+
+describe("gaze", () => {
+  function iris(pose: Record<string, number>): [number, number] {
+    const state = new Pose(mira);
+    const shape = new Shape(
+      mira.layers.find((entry) => entry.id === "iris.Left")!,
+      state,
+    );
+    state.update(frameOf(pose), 0);
+    shape.update(state, 270, 432, mira.focal);
+    return [shape.points[0]!, shape.points[1]!];
+  }
+  const cases: [string, number, Record<string, number>, Record<string, number>][] = [
+    ["to her left", 0, { eyeLookOutLeft: 0.6 }, { "leftEye.yaw": 0.6 * 0.5236 }],
+    ["to her right", 0, { eyeLookInLeft: 0.6 }, { "leftEye.yaw": -0.6 * 0.5236 }],
+    ["up", 1, { eyeLookUpLeft: 0.6 }, { "leftEye.pitch": -0.6 * 0.5236 }],
+    ["down", 1, { eyeLookDownLeft: 0.6 }, { "leftEye.pitch": 0.6 * 0.5236 }],
+  ];
+  it.each(cases)("%s is the same by weight, by joint and by both", (_name, axis, weight, joint) => {
+    const rest = iris({})[axis]!;
+    const byWeight = iris(weight)[axis]! - rest;
+    expect(Math.abs(byWeight)).toBeGreaterThan(6);
+    expect(Math.abs(iris(joint)[axis]! - rest - byWeight)).toBeLessThan(1.2);
+    expect(Math.abs(iris({ ...weight, ...joint })[axis]! - rest - byWeight)).toBeLessThan(1.2);
   });
 });
 
