@@ -1,16 +1,19 @@
 """What the viewer is told in words: RTVI messages about state, transcript, captions, stages, faults.
 
 RTVI is Pipecat's protocol between a bot and its clients; its own clients understand everything here but the
-`server-message`s, which carry what RTVI has no word for (core/wire/SPEC.md).
+`server-message`s, which carry what RTVI has no word for (core/wire/SPEC.md). `bot-transcription` is a clause before it
+sounds, `bot-tts-text` each of its words when the viewer hears it (words that the voice gives no times for stay out).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
 
+from core.limits import WORDS_PENDING_MAX
 from core.session.state import FaceState
 from core.speech.messages import (
     DownMessage,
@@ -21,6 +24,7 @@ from core.speech.messages import (
     SpeechStart,
     StageTimes,
     Transcript,
+    WordSpan,
 )
 from core.wire.control import encode_control
 
@@ -46,6 +50,7 @@ class Narrator:
         self._character = ""
         self._captions: dict[int, list[ReplyText]] = {}
         self._starts: dict[int, int] = {}
+        self._words: deque[tuple[int, WordSpan]] = deque(maxlen=WORDS_PENDING_MAX)
         self._turns: dict[int, int] = {}
         self._stages: dict[int, dict[str, float]] = {}
 
@@ -88,6 +93,7 @@ class Narrator:
             case ReplyText():
                 self._captions.setdefault(message.utterance_id, []).append(message)
                 _trim(self._captions, _UTTERANCES_KEPT)
+                self._words.extend((message.utterance_id, word) for word in message.words)
                 self._send(encode_control("bot-transcription", {"text": message.text}))
                 self._caption(message)
             case Mood():
@@ -112,22 +118,44 @@ class Narrator:
         self._send(encode_control("user-transcription", data))
 
     def _caption(self, message: ReplyText) -> None:
+        start = self._starts.get(message.utterance_id)
         data: dict[str, object] = {
             "utterance_id": message.utterance_id,
             "text": message.text,
             "words": [[word.text, word.start, word.end] for word in message.words],
-            "rtp_timestamp": self._starts.get(message.utterance_id),
+            "rtp_timestamp": None if start is None else start & 0xFFFFFFFF,
         }
         self._server("caption", data)
 
     def utterance_placed(self, utterance_id: int, media_time: int) -> None:
         """An utterance's tick 0 plays at this media time (again, if an underrun moved it)."""
-        rtp_timestamp = media_time & 0xFFFFFFFF
-        if self._starts.get(utterance_id) == rtp_timestamp:
+        if self._starts.get(utterance_id) == media_time:
             return
-        self._starts[utterance_id] = rtp_timestamp
+        self._starts[utterance_id] = media_time
         _trim(self._starts, _UTTERANCES_KEPT)
-        self._server("utterance", {"utterance_id": utterance_id, "rtp_timestamp": rtp_timestamp})
+        self._server("utterance", {"utterance_id": utterance_id, "rtp_timestamp": media_time & 0xFFFFFFFF})
+
+    @property
+    def words_pending(self) -> bool:
+        """Words wait to become audible."""
+        return bool(self._words)
+
+    def heard(self, media_time: int) -> None:
+        """The viewer hears this media time now: say the words that have become audible."""
+        while self._words:
+            utterance_id, word = self._words[0]
+            start = self._starts.get(utterance_id)
+            if start is None and utterance_id < max(self._starts, default=0):
+                self._words.popleft()  # of an utterance that never sounded
+            elif start is not None and start + word.start <= media_time:
+                self._words.popleft()
+                self._send(encode_control("bot-tts-text", {"text": word.text}))
+            else:
+                return
+
+    def cut(self) -> None:
+        """The voice was cut: what was not heard of it never will be."""
+        self._words.clear()
 
     def turn_of(self, utterance_id: int) -> int:
         """The turn an utterance answers, 0 when unknown."""

@@ -20,6 +20,7 @@ from core.limits import (
     IDLE_THIN_AFTER_S,
     LISTENING_S_MAX,
     PLAYOUT_REPORT_S,
+    SIGN_OF_LIFE_S,
     TEXT_CHARS_MAX,
     THINKING_S_MAX,
     TICK_SAMPLES,
@@ -33,6 +34,7 @@ from core.speech.messages import (
     DownMessage,
     Opened,
     Playout,
+    ReplyText,
     SpeechCancel,
     SpeechEnd,
     SpeechPacket,
@@ -111,10 +113,12 @@ class Session:
         self._pending: Placed | None = None
         self._pending_thin = False
         self._last_placed: Placed | None = None
+        self._voice_until = 0
         self._ducked = False
         self._cut_until = 0.0
         self._origin_unaware_until = 0.0
         self._playout_reported_at = 0.0
+        self._opened_at = 0.0
         self._speech_arrived_at = 0.0
         self._edge_added_s: list[float] = []
 
@@ -131,11 +135,12 @@ class Session:
         self._connected = True
         self._services.metrics.sessions_active.inc()
         self._services.metrics.setup_seconds.observe(now - self._created_at)
-        protocol = self._link.protocol if self._link else "unknown"
-        self._send_up(Opened(epoch=self.claims.epoch, transport=protocol))
+        self._say_opened(now)
 
     def on_microphone(self, unit: MicrophoneUnit, now: float) -> None:
         """A microphone packet: the feedback in it first, then the ear."""
+        if self._ended:
+            return
         self._services.metrics.packets_received.inc()
         try:
             feedback = extract_feedback(unit.payload)
@@ -149,6 +154,8 @@ class Session:
 
     def on_control(self, data: str | bytes, now: float) -> None:
         """A control message: RTVI text or binary feedback."""
+        if self._ended:
+            return
         try:
             if isinstance(data, bytes):
                 self._receive_feedback(decode_feedback(data), now)
@@ -220,6 +227,7 @@ class Session:
         if self._track.active:
             self._track.cancel(self._track.latest_utterance_id)
             self._services.animator.speech_cut(self._slot)
+            self._narrator.cut()
             self._cut_until = now + CUT_FLAG_S
             self._origin_unaware_until = now + BARGE_IN_HEARD_S_MAX
         was_speaking = self._face.state is FaceState.SPEAKING
@@ -251,13 +259,15 @@ class Session:
         audible = self._playout.audible(sent=self._media_time, now=now)
         heard_until = self._track.heard_until(placed.utterance_id, audible)
         self._send_up(Playout(utterance_id=placed.utterance_id, heard_until=heard_until))
-        if not self._track.active and audible >= self._media_time - TICK_SAMPLES:
-            self._last_placed = None
+        if self._face.state is not FaceState.SPEAKING and not self._track.active and audible >= self._voice_until:
+            self._last_placed = None  # the viewer has heard it all
 
     # --- the origin ----------------------------------------------------------------------------------------------
 
     def receive(self, message: DownMessage, now: float) -> None:
         """The origin said something."""
+        if self._ended:
+            return  # the slot may be another session's by now
         match message:
             case SpeechPacket():
                 self._speech_packet(message, now)
@@ -266,6 +276,8 @@ class Session:
                 # Sent before the origin heard of the barge-in: the next clause of the answer that was cut.
                 self._track.cancel(message.utterance_id)
                 self._services.metrics.dropped("cut-answer")
+                return
+            case ReplyText() if now < self._origin_unaware_until or self._track.is_cancelled(message.utterance_id):
                 return
             case SpeechStart():
                 if (dropped := self._track.start(message.utterance_id)) is not None:
@@ -303,6 +315,7 @@ class Session:
         self._track.cancel(utterance_id)
         if not self._track.active:
             self._services.animator.speech_cut(self._slot)
+            self._narrator.cut()
             self._cut_until = now + CUT_FLAG_S
             if self._face.state is FaceState.SPEAKING:
                 self._trigger(Trigger.VOICE_ENDED, now)
@@ -316,6 +329,10 @@ class Session:
             return None
         for event in self._hearing.tick(now):
             self._heard(event, now)
+        if now - self._opened_at > SIGN_OF_LIFE_S:
+            self._say_opened(now)
+        if self._narrator.words_pending:
+            self._narrator.heard(self._playout.audible(sent=self._media_time, now=now))
         if self._covered_ticks > 0:
             self._covered_ticks -= 1
             self._media_time += TICK_SAMPLES
@@ -387,6 +404,7 @@ class Session:
     def _follow_voice(self, placed: Placed, now: float) -> None:
         if placed.opus:
             self._last_placed = placed
+            self._voice_until = self._media_time + TICK_SAMPLES
             if self._face.state is not FaceState.SPEAKING:
                 self._cut_until = 0.0
                 self._trigger(Trigger.VOICE_BEGAN, now)
@@ -424,6 +442,11 @@ class Session:
     def _trigger(self, trigger: Trigger, now: float) -> None:
         if self._face.handle(trigger, now):
             self._narrator.state(self._face.state)
+
+    def _say_opened(self, now: float) -> None:
+        self._opened_at = now
+        protocol = self._link.protocol if self._link else "unknown"
+        self._send_up(Opened(epoch=self.claims.epoch, transport=protocol))
 
     def _send_up(self, message: UpMessage) -> None:
         self._services.send_up(self.claims.session_id, message)

@@ -2,7 +2,8 @@
 
 Packets arrive from the origin ahead of time, in order, through a bus that may lose the oldest under overload. A lost
 packet becomes 20 ms of silence (the mouth goes on), a late one is waited for (the clock of the utterance stands still),
-an utterance that was cut stays cut whatever still arrives of it.
+though not for ever, an utterance that was cut stays cut whatever still arrives of it. An utterance whose end was lost
+ends where the next one begins.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.errors import Dropped
-from core.limits import SPEECH_QUEUE_PACKETS_MAX, TICK_SAMPLES
+from core.limits import SPEECH_QUEUE_PACKETS_MAX, SPEECH_STALL_S_MAX, TICK_S, TICK_SAMPLES
 from core.speech.messages import SpeechPacket
 
 __all__ = ["Placed", "SpeechTrack"]
 
 _TAIL_TICKS: Final = 8
 """Ticks for which an utterance's clock runs on after its last packet, so that the mouth closes as it was meant to."""
+_STALL_TICKS_MAX: Final = round(SPEECH_STALL_S_MAX / TICK_S)
 _SEGMENTS_MAX: Final = 64
 """Contiguous pieces of past speech that can still be looked up."""
 
@@ -79,6 +81,7 @@ class SpeechTrack:
         self._cancelled_through = 0
         self._tail: tuple[int, int, int] | None = None  # utterance id, next ticks, ticks left
         self._segments: deque[_Segment] = deque(maxlen=_SEGMENTS_MAX)
+        self._stalled_ticks = 0
         self.underruns = 0
         self.holes = 0
 
@@ -109,6 +112,9 @@ class SpeechTrack:
         newest = self._utterances[-1].utterance_id if self._utterances else 0
         if utterance_id <= max(newest, self._cancelled_through):
             return Dropped("old-utterance")
+        if self._utterances and self._utterances[-1].total is None:
+            former = self._utterances[-1]
+            self.end(former.utterance_id, max(former.next_index, max(former.packets, default=-1) + 1))
         self._utterances.append(_Utterance(utterance_id))
         return None
 
@@ -142,11 +148,16 @@ class SpeechTrack:
                     self._utterances.remove(utterance)
                 return
 
+    def is_cancelled(self, utterance_id: int) -> bool:
+        """The utterance was cut: nothing of it will play any more."""
+        return utterance_id <= self._cancelled_through
+
     def cancel(self, through: int) -> None:
         """Forget every utterance up to and including `through`; what still arrives of them is dropped."""
         self._cancelled_through = max(self._cancelled_through, through)
         while self._utterances and self._utterances[0].utterance_id <= self._cancelled_through:
             self._utterances.popleft()
+            self._stalled_ticks = 0
         if self._tail is not None and self._tail[0] <= self._cancelled_through:
             self._tail = None
 
@@ -161,16 +172,18 @@ class SpeechTrack:
         item = utterance.packets.pop(index, None)
         if item is None:
             if not utterance.packets:
-                if utterance.total is None:
+                if utterance.total is None and self._stalled_ticks < _STALL_TICKS_MAX:
+                    self._stalled_ticks += 1
                     if index > 0:
                         self.underruns += 1
                         return Placed(utterance_id=utterance.utterance_id, ticks=index * TICK_SAMPLES)
                     return self._pop_tail()
-                if index < utterance.total:
+                if utterance.total is not None:
                     self.holes += utterance.total - index
                 return self._finish(utterance, index * TICK_SAMPLES)
             self.holes += 1
         self._tail = None
+        self._stalled_ticks = 0
         utterance.next_index = index + 1
         self._place(utterance.utterance_id, media_time, index * TICK_SAMPLES)
         if utterance.played_out:
@@ -187,6 +200,7 @@ class SpeechTrack:
 
     def _finish(self, utterance: _Utterance, ticks: int) -> Placed:
         self._utterances.popleft()
+        self._stalled_ticks = 0
         self._tail = (utterance.utterance_id, ticks + TICK_SAMPLES, _TAIL_TICKS - 1)
         return Placed(utterance_id=utterance.utterance_id, ticks=ticks)
 

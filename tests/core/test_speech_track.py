@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Dropped
-from core.limits import SPEECH_QUEUE_PACKETS_MAX, TICK_SAMPLES
+from core.limits import SPEECH_QUEUE_PACKETS_MAX, SPEECH_STALL_S_MAX, TICK_S, TICK_SAMPLES
 from core.speech.messages import SpeechPacket
 from core.stream.speech_track import Placed, SpeechTrack
 
@@ -120,9 +120,9 @@ def test_bad_packets_are_counted_drops() -> None:
 def test_the_queue_is_bounded() -> None:
     track = SpeechTrack()
     track.start(1)
-    track.start(2)
     for index in range(SPEECH_QUEUE_PACKETS_MAX):
         assert track.push(_packet(1, index), 0.0) is None
+    track.start(2)
     assert track.push(_packet(2, 0), 0.0) == Dropped("queue-full")
 
 
@@ -179,3 +179,27 @@ def test_any_sequence_keeps_the_queue_bounded_and_the_clock_monotonic(script: li
                 assert placed.ticks >= positions.get(placed.utterance_id, 0)
                 positions[placed.utterance_id] = placed.ticks
         assert 0 <= track.queued_packets <= SPEECH_QUEUE_PACKETS_MAX
+
+
+def test_an_utterance_whose_end_was_lost_ends_where_the_next_begins() -> None:
+    track = _loaded(1, 2, ended=False)
+    _loaded(2, 1, track=track)
+    assert [item and item.utterance_id for item in _play(track, 3)] == [1, 1, 2]
+    assert not track.active
+
+
+def test_an_announced_utterance_of_which_nothing_came_does_not_hold_up_the_next() -> None:
+    track = _loaded(1, 0, ended=False)
+    _loaded(2, 1, track=track)
+    item = track.pop(0)
+    assert item is not None
+    assert item.utterance_id == 2
+
+
+@given(packets=st.integers(0, 2))
+def test_an_utterance_is_not_waited_for_for_ever(packets: int) -> None:
+    track = _loaded(1, packets, ended=False)
+    _play(track, packets + round(SPEECH_STALL_S_MAX / TICK_S))
+    assert track.active
+    _play(track, 1, begin=10_000)
+    assert not track.active

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.limits import IDLE_FRAMES_PER_PACKET, TEXT_CHARS_MAX, TICK_S, TICK_SAMPLES
+from core.limits import IDLE_FRAMES_PER_PACKET, SIGN_OF_LIFE_S, TEXT_CHARS_MAX, TICK_S, TICK_SAMPLES
 from core.session.state import FaceState
 from core.speech import messages
 from core.wire.access_unit import AccessUnitFlags
@@ -318,3 +318,53 @@ def test_an_ended_session_frees_its_slot_once(stage: Stage) -> None:
     assert stage.ended == ["viewer-left"]
     assert stage.sent_up(messages.Closed) == [messages.Closed(reason="viewer-left")]
     assert stage.registry.get_sample_value("edge_sessions_active") == 0
+
+
+def test_words_are_told_when_they_become_audible(stage: Stage) -> None:
+    words = (messages.WordSpan("Hi", 0, 4_800), messages.WordSpan("there!", 9_600, 14_400))
+    stage.session.receive(messages.ReplyText(utterance_id=1, text="Hi there!", words=words), stage.now)
+    stage.say(1, 20)
+    assert stage.link.words("bot-tts-text") == []
+    stage.ticks(10)  # the second word is sent, but a viewer hears it later
+    assert [word["text"] for word in stage.link.words("bot-tts-text")] == ["Hi"]
+    stage.ticks(10)
+    assert [word["text"] for word in stage.link.words("bot-tts-text")] == ["Hi", "there!"]
+
+
+def test_words_that_were_cut_are_never_told(stage: Stage) -> None:
+    words = (messages.WordSpan("Hi", 0, 4_800), messages.WordSpan("there!", 9_600, 14_400))
+    stage.session.receive(messages.ReplyText(utterance_id=1, text="Hi there!", words=words), stage.now)
+    stage.say(1, 100)
+    stage.ticks(6)
+    stage.hear("cut")
+    stage.session.receive(messages.ReplyText(utterance_id=1, text="Late.", words=words), stage.now)
+    stage.ticks(50)
+    assert [word["text"] for word in stage.link.words("bot-tts-text")] == ["Hi"]
+    assert [clause["text"] for clause in stage.link.words("bot-transcription")] == ["Hi there!"]
+
+
+def test_the_origin_is_told_the_end_of_an_utterance_once(stage: Stage) -> None:
+    stage.say(1, 5)
+    for _ in range(100):
+        stage.ticks(1)
+        newest = stage.link.packets[-1][1]
+        stage.session.on_control(encode_feedback(Feedback(playout_timestamp=max(0, newest - 4_800))), stage.now)
+    reports = stage.sent_up(messages.Playout)
+    assert reports[-1].heard_until == 5 * TICK_SAMPLES
+    assert [report.heard_until for report in reports].count(5 * TICK_SAMPLES) == 1
+
+
+def test_a_silent_viewer_shows_a_sign_of_life(stage: Stage) -> None:
+    stage.ticks(int(2.5 * SIGN_OF_LIFE_S / TICK_S))
+    assert len(stage.sent_up(messages.Opened)) == 3
+
+
+def test_an_ended_session_touches_nothing_that_may_be_anothers(stage: Stage) -> None:
+    stage.session.on_closed("viewer-left", stage.now)
+    slot = stage.animator.open(seed=1)
+    before = len(stage.up)
+    stage.say(1, 3)
+    stage.hear("started")
+    stage.session.on_control(encode_control("send-text", {"content": "Hello"}), stage.now)
+    assert len(stage.up) == before
+    stage.animator.close(slot)
