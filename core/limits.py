@@ -23,6 +23,12 @@ MICROPHONE_PACKET_SIZE_BYTES_MAX: Final = 1_388
 FRAME_HISTORY: Final = 64
 """Decoded frames a receiver keeps as possible baselines."""
 
+# --- forward error correction --------------------------------------------------------------------------------------
+FEC_WINDOW_UNITS_MAX: Final = 15
+"""How far back redundancy reaches (300 ms at 50 packets/s): four bits on the wire."""
+FEC_HISTORY_UNITS: Final = 32
+"""Units a receiver keeps for repairs: two windows, so that symbols that came early still help late ones."""
+
 # --- rig ---------------------------------------------------------------------------------------------------------
 BLENDSHAPE_COUNT: Final = 52
 JOINT_COUNT: Final = 7
@@ -33,6 +39,8 @@ SPEECH_AHEAD_S_MAX: Final = 1.0
 """How far the origin may run ahead of real time with an utterance."""
 SPEECH_QUEUE_PACKETS_MAX: Final = 150
 """Per session at the POP; overflow drops the newest packet and counts it."""
+SPEECH_STALL_S_MAX: Final = 15.0
+"""An unfinished utterance that waits this long for its next packet is over: its origin is gone, or its end was lost."""
 PHONEMES_PER_PACKET_MAX: Final = 16
 TEXT_CHARS_MAX: Final = 2_000
 """Longest text a viewer may type."""
@@ -98,5 +106,11 @@ MICROPHONE_HANGOVER_S: Final = 1.5
 """The microphone still goes to the origin this long after the user's last speech: the origin ends the turn."""
 PLAYOUT_REPORT_S: Final = 0.2
 """How often the origin learns what the viewer has heard."""
+WORDS_PENDING_MAX: Final = 1_024
+"""Words of an answer that wait to become audible; beyond that the oldest are not announced."""
+SIGN_OF_LIFE_S: Final = 60.0
+"""How often a POP repeats that its viewer is there, so that a silent viewer's session outlives SESSION_IDLE_S_MAX."""
+ORIGIN_CHECK_S: Final = 2.0
+"""How often a POP looks whether the origin still knows its sessions; a viewer without its origin must reconnect."""
 TICKS_BEHIND_MAX: Final = 10
 """A conductor that is later than this skips ticks instead of sending late."""
