@@ -31,6 +31,7 @@ from edge.conductor import Conductor
 from edge.config import EdgeConfig
 from edge.hearing import HearingFactory
 from edge.metrics import PopMetrics
+from edge.origin_watch import OriginWatch
 from edge.session import SessionServices
 from edge.sessions import Sessions
 from edge.transports.link import MicrophoneUnit
@@ -83,7 +84,7 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
     try:
         bus, store = await connect_local(config.fabric, on_connection=announcement.reconnected)
         announcement.store = store
-        parts = _Parts(config, bus, clock, entropy)
+        parts = _Parts(config, bus, store, clock, entropy)
     except BaseException:
         server_socket.close()
         raise
@@ -93,6 +94,7 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
     tasks = [
         asyncio.create_task(parts.conductor.run(), name="conductor"),
         asyncio.create_task(parts.fabric_latency.run(), name="fabric-latency"),
+        asyncio.create_task(parts.origin_watch.run(), name="origin-watch"),
         asyncio.create_task(_serve(server, server_socket), name="http"),
     ]
     for task in tasks:
@@ -122,7 +124,7 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
 class _Parts:
     """What a POP is made of, and who knows whom."""
 
-    def __init__(self, config: EdgeConfig, bus: Bus, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, config: EdgeConfig, bus: Bus, store: Store, clock: Clock, entropy: Entropy) -> None:
         registry = metrics_registry("edge", __version__)
         metrics = PopMetrics(registry)
         animator = Animator(capacity=config.capacity)
@@ -143,6 +145,7 @@ class _Parts:
         self.sessions = Sessions(
             bus=bus, conductor=self.conductor, services=services, capacity=config.capacity, seed=entropy.seed
         )
+        self.origin_watch = OriginWatch(store, self.sessions)
         self.transport = WebRtcTransport(
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
         )

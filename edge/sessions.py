@@ -82,6 +82,9 @@ class Sessions:
         except BaseException:
             session.fail("fabric-unreachable")
             raise
+        if self._held.get(claims.session_id) is not placeholder:  # sent away meanwhile
+            await placeholder.subscription.aclose()
+            raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
         placeholder.listener = asyncio.create_task(self._listen(session, placeholder.subscription))
         self._conductor.add(session)
         return session
@@ -95,7 +98,15 @@ class Sessions:
 
     def abandon(self, claims: Claims, reason: str) -> None:
         """Signalling failed after `open`."""
-        held = self._held.get(claims.session_id)
+        self.end(claims.session_id, reason)
+
+    def ids(self) -> tuple[str, ...]:
+        """Sessions that are here now."""
+        return tuple(self._held)
+
+    def end(self, session_id: str, reason: str) -> None:
+        """Say goodbye to one; unknown ones are fine."""
+        held = self._held.get(session_id)
         if held is not None:
             held.session.fail(reason)
 

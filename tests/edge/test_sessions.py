@@ -51,3 +51,33 @@ async def test_what_the_origin_says_reaches_the_session_and_garbage_does_not_hur
     await sessions.aclose()
     assert link.closed == "pop-stopping"
     assert link.words("goaway")
+
+
+async def test_one_session_can_be_sent_away_and_says_so() -> None:
+    stage, bus = Stage(), MemoryBus()
+    sessions = _sessions(stage, bus)
+    link = RecordingLink()
+    await sessions.open(claims("a"))
+    sessions.attach(claims("a"), link)
+    sessions.end("a", "origin-lost")
+    sessions.end("unknown", "origin-lost")
+    assert sessions.ids() == ()
+    assert link.words("goaway") == [{"reason": "origin-lost"}]
+    await sessions.aclose()
+
+
+async def test_a_pop_that_stops_while_a_viewer_comes_keeps_nothing_of_it() -> None:
+    stage, bus = Stage(), MemoryBus()
+    sessions = _sessions(stage, bus)
+    coming = asyncio.create_task(sessions.open(claims("a")))
+    asyncio.get_running_loop().call_soon(sessions.end, "a", "pop-stopping")
+    subscribe = bus.subscribe
+
+    async def slow(subject: str) -> object:
+        await asyncio.sleep(0)
+        return await subscribe(subject)
+
+    bus.subscribe = slow  # type: ignore[method-assign, assignment]
+    with pytest.raises(AdmissionError, match="shutting down"):
+        await coming
+    assert len(sessions) == 0
