@@ -107,6 +107,7 @@ async def _serve(
     from origin.broker import Broker
     from origin.dialogue.character import load_characters
     from origin.dialogue.services import Shared, check_services
+    from origin.echo import serve_echo
     from origin.tokens import load_key
 
     characters = load_characters(config.characters)
@@ -117,6 +118,7 @@ async def _serve(
     fabric = LocalFabricServer(config.fabric)
     await fabric.start()
     stack.push_async_callback(fabric.aclose)
+    await serve_echo(fabric.bus)
     shared = Shared(config, characters, SystemEntropy())
     stack.push_async_callback(shared.aclose)
     await shared.start()
