@@ -19,6 +19,7 @@ _ACKNOWLEDGED: Final = 0x02
 _RECEIVED: Final = 0x04
 _PLAYOUT: Final = 0x08
 _EPOCH: Final = 0x10
+_EXTENSION: Final = 0x20
 _CRITICAL: Final = 0xC0
 
 
@@ -32,6 +33,8 @@ class Feedback:
         keyframe_request: the viewer lacks a baseline; frames must refer to the rest pose until it acknowledges again.
         received: 32 bits; bit i says that unit `acknowledged - 1 - i` arrived. Only together with `acknowledged`.
         epoch: epoch of the units that `acknowledged` counts, 16 bits.
+        owd_gradient: growth of the one-way delay in tenths of a millisecond per second, 16 bits with sign.
+        playout_delay_ms: from a unit's arrival to its playout, 16 bits: repairs that take longer are useless.
     """
 
     acknowledged: int | None = None
@@ -39,35 +42,55 @@ class Feedback:
     keyframe_request: bool = False
     received: int | None = None
     epoch: int | None = None
+    owd_gradient: int | None = None
+    playout_delay_ms: int | None = None
 
 
 _FIELDS: Final = (
-    (_ACKNOWLEDGED, "acknowledged", 2),
-    (_RECEIVED, "received", 4),
-    (_PLAYOUT, "playout_timestamp", 4),
-    (_EPOCH, "epoch", 2),
+    (_ACKNOWLEDGED, "acknowledged", 2, False),
+    (_RECEIVED, "received", 4, False),
+    (_PLAYOUT, "playout_timestamp", 4, False),
+    (_EPOCH, "epoch", 2, False),
 )
-"""Flag, attribute and size in bytes, in wire order."""
+"""Flag, attribute, size in bytes and whether it has a sign, in wire order."""
+_EXTENSION_FIELDS: Final = (
+    (0x01, "owd_gradient", 2, True),
+    (0x02, "playout_delay_ms", 2, False),
+)
+"""The same for the extension, whose own flags stand in front of its fields."""
+_Fields = tuple[tuple[int, str, int, bool], ...]
 
 
 def encode_feedback(feedback: Feedback) -> bytes:
-    """2 to 14 bytes.
+    """2 to 19 bytes.
 
     Raises: LocalProtocolError: a field is out of range, or `received` stands without `acknowledged`.
     """
     if feedback.received is not None and feedback.acknowledged is None:
         raise LocalProtocolError("received counts from acknowledged, which is missing")
-    flags, parts = _KEYFRAME_REQUEST if feedback.keyframe_request else 0, [b""]
-    for flag, name, size in _FIELDS:
+    flags, fields = _write(feedback, _FIELDS)
+    extension, more = _write(feedback, _EXTENSION_FIELDS)
+    if feedback.keyframe_request:
+        flags |= _KEYFRAME_REQUEST
+    if extension:
+        flags |= _EXTENSION
+        fields += bytes((extension,)) + more
+    return bytes((KIND << 4 | VERSION, flags)) + fields
+
+
+def _write(feedback: Feedback, fields: _Fields) -> tuple[int, bytes]:
+    """Flags and bytes of those fields that are there."""
+    flags, parts = 0, []
+    for flag, name, size, signed in fields:
         value: int | None = getattr(feedback, name)
         if value is None:
             continue
-        if not 0 <= value < 1 << 8 * size:
-            raise LocalProtocolError(f"{name} has {8 * size} bits, {value} does not fit")
+        try:
+            parts.append(value.to_bytes(size, "big", signed=signed))
+        except OverflowError:
+            raise LocalProtocolError(f"{name} has {8 * size} bits, {value} does not fit") from None
         flags |= flag
-        parts.append(value.to_bytes(size, "big"))
-    parts[0] = bytes((KIND << 4 | VERSION, flags))
-    return b"".join(parts)
+    return flags, b"".join(parts)
 
 
 def decode_feedback(data: bytes) -> Feedback:
@@ -83,24 +106,36 @@ def decode_feedback(data: bytes) -> Feedback:
         raise RemoteProtocolError("unknown-version", f"feedback version {data[0] & 15}")
     if len(data) < 2:
         raise RemoteProtocolError("too-short", "feedback without flags")
-    flags, position = data[1], 2
+    flags = data[1]
     if flags & _CRITICAL or (flags & _RECEIVED and not flags & _ACKNOWLEDGED):
         raise RemoteProtocolError("unknown-flags", f"flags {flags:#04x}")
     values: dict[str, int] = {}
-    for flag, name, size in _FIELDS:
-        if not flags & flag:
-            continue
-        if position + size > len(data):
-            raise RemoteProtocolError("too-short", f"{name} is cut off")
-        values[name] = int.from_bytes(data[position : position + size], "big")
-        position += size
+    position = _read(data, 2, flags, _FIELDS, values)
+    if flags & _EXTENSION:
+        if position >= len(data):
+            raise RemoteProtocolError("too-short", "extension without flags")
+        _read(data, position + 1, data[position], _EXTENSION_FIELDS, values)
     return Feedback(
         acknowledged=values.get("acknowledged"),
         playout_timestamp=values.get("playout_timestamp"),
         keyframe_request=bool(flags & _KEYFRAME_REQUEST),
         received=values.get("received"),
         epoch=values.get("epoch"),
+        owd_gradient=values.get("owd_gradient"),
+        playout_delay_ms=values.get("playout_delay_ms"),
     )
+
+
+def _read(data: bytes, position: int, flags: int, fields: _Fields, values: dict[str, int]) -> int:
+    """Read those fields whose flags are set; gives the position behind them."""
+    for flag, name, size, signed in fields:
+        if not flags & flag:
+            continue
+        if position + size > len(data):
+            raise RemoteProtocolError("too-short", f"{name} is cut off")
+        values[name] = int.from_bytes(data[position : position + size], "big", signed=signed)
+        position += size
+    return position
 
 
 def embed_feedback(opus: bytes, feedback: Feedback) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from core.errors import Dropped, RemoteProtocolError
@@ -174,6 +175,7 @@ def _feedback(data: bytes, comment: str, flags: list[str], *, encodes: bool = Tr
     fields = {
         "acknowledged": feedback.acknowledged, "playoutTimestamp": feedback.playout_timestamp,
         "keyframeRequest": feedback.keyframe_request, "received": feedback.received, "epoch": feedback.epoch,
+        "owdGradient": feedback.owd_gradient, "playoutDelayMs": feedback.playout_delay_ms,
     }  # fmt: skip
     return _case(comment, flags, "valid", data=data.hex(), feedback=fields, encodes=encodes)
 
@@ -181,6 +183,7 @@ def _feedback(data: bytes, comment: str, flags: list[str], *, encodes: bool = Tr
 def feedback() -> list[Case]:
     """All cases of feedback."""
     full = Feedback(acknowledged=65535, playout_timestamp=0xFFFFFFFF, keyframe_request=True, received=5, epoch=9)
+    extended = replace(full, owd_gradient=-1234, playout_delay_ms=133)
     cases = [
         _feedback(encode_feedback(value), comment, ["Fields"])
         for value, comment in (
@@ -190,7 +193,11 @@ def feedback() -> list[Case]:
             (Feedback(acknowledged=300, received=0x80000001), "received bitmap"),
             (Feedback(playout_timestamp=0x80000000), "playout position with the highest bit"),
             (Feedback(epoch=3), "epoch"),
-            (full, "everything"),
+            (full, "everything but the extension"),
+            (Feedback(owd_gradient=-32768), "delay falls as fast as can be said"),
+            (Feedback(owd_gradient=32767), "delay grows as fast as can be said"),
+            (Feedback(playout_delay_ms=65535), "playout delay"),
+            (extended, "everything"),
         )
     ]
     for text, comment, flags in (
@@ -199,6 +206,9 @@ def feedback() -> list[Case]:
         ("210200", "acknowledged frame is cut off", ["Malformed"]),
         ("210a0001ffffff", "playout position is cut off", ["Malformed"]),
         ("210400000001", "received without acknowledged", ["Malformed", "Flags"]),
+        ("2120", "extension without flags", ["Malformed"]),
+        ("212001ff", "delay gradient is cut off", ["Malformed"]),
+        ("212003000000", "playout delay is cut off", ["Malformed"]),
         ("2140", "critical flag 0x40", ["Flags"]),
         ("2180", "critical flag 0x80", ["Flags"]),
         ("2200", "version 2", ["Version"]),
@@ -206,8 +216,9 @@ def feedback() -> list[Case]:
     ):
         cases.append(_feedback(bytes.fromhex(text), comment, flags))
     cases.append(
-        _feedback(bytes.fromhex("21220001ab"), "unknown field behind the known ones", ["Future"], encodes=False)
+        _feedback(bytes.fromhex("2122000184fff6ab"), "unknown field behind the known ones", ["Future"], encodes=False)
     )
+    cases.append(_feedback(bytes.fromhex("212000"), "an extension that says nothing", ["Future"], encodes=False))
     return cases
 
 

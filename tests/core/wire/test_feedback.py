@@ -20,6 +20,8 @@ _FEEDBACK = st.builds(
     keyframe_request=st.booleans(),
     received=_MAYBE_32,
     epoch=_MAYBE_16,
+    owd_gradient=st.none() | st.integers(-0x8000, 0x7FFF),
+    playout_delay_ms=_MAYBE_16,
 ).filter(lambda feedback: feedback.received is None or feedback.acknowledged is not None)
 _CODES = {"bad-opus", "too-short", "unknown-kind", "unknown-version", "unknown-flags"}
 
@@ -60,6 +62,10 @@ def test_any_bytes_give_a_value_or_an_error(data: bytes) -> None:
         Feedback(acknowledged=-1),
         Feedback(playout_timestamp=1 << 32),
         Feedback(epoch=65_536),
+        Feedback(owd_gradient=32_768),
+        Feedback(owd_gradient=-32_769),
+        Feedback(playout_delay_ms=65_536),
+        Feedback(playout_delay_ms=-1),
         Feedback(acknowledged=1, received=1 << 32),
         Feedback(received=1),
     ],

@@ -128,6 +128,8 @@ def test_feedback(test: dict[str, Any]) -> None:
         "keyframeRequest": feedback.keyframe_request,
         "received": feedback.received,
         "epoch": feedback.epoch,
+        "owdGradient": feedback.owd_gradient,
+        "playoutDelayMs": feedback.playout_delay_ms,
     }
     if test["encodes"]:
         assert encode_feedback(feedback) == data

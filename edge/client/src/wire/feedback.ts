@@ -7,6 +7,7 @@ const VERSION = 1;
 const KEYFRAME_REQUEST = 0x01;
 const ACKNOWLEDGED = 0x02;
 const RECEIVED = 0x04;
+const EXTENSION = 0x20;
 const CRITICAL = 0xc0;
 
 /** A viewer's view; every field may be absent. */
@@ -21,32 +22,62 @@ export interface Feedback {
   readonly received?: number | null;
   /** Epoch of the units that `acknowledged` counts, 16 bits. */
   readonly epoch?: number | null;
+  /** Growth of the one-way delay in tenths of a millisecond per second, 16 bits with sign. */
+  readonly owdGradient?: number | null;
+  /** From a unit's arrival to its playout, 16 bits: repairs that take longer are useless. */
+  readonly playoutDelayMs?: number | null;
 }
 
-/** Flag, field and size in bytes, in wire order. */
-const FIELDS = [
-  [ACKNOWLEDGED, "acknowledged", 2],
-  [RECEIVED, "received", 4],
-  [0x08, "playoutTimestamp", 4],
-  [0x10, "epoch", 2],
-] as const;
+type Name = Exclude<keyof Feedback, "keyframeRequest">;
+type Values = Record<Name, number | null>;
+/** Flag, field, size in bytes and whether it has a sign. */
+type Field = readonly [flag: number, name: Name, size: number, signed: boolean];
 
-/** 2 to 14 bytes. @throws LocalProtocolError */
+/** In wire order. */
+const FIELDS: readonly Field[] = [
+  [ACKNOWLEDGED, "acknowledged", 2, false],
+  [RECEIVED, "received", 4, false],
+  [0x08, "playoutTimestamp", 4, false],
+  [0x10, "epoch", 2, false],
+];
+/** The same for the extension, whose own flags stand in front of its fields. */
+const EXTENSION_FIELDS: readonly Field[] = [
+  [0x01, "owdGradient", 2, true],
+  [0x02, "playoutDelayMs", 2, false],
+];
+
+/** 2 to 19 bytes. @throws LocalProtocolError */
 export function encodeFeedback(feedback: Feedback): Bytes {
-  const bytes = [(KIND << 4) | VERSION, feedback.keyframeRequest ? KEYFRAME_REQUEST : 0];
   if ((feedback.received ?? null) !== null && feedback.acknowledged === null) {
     throw new LocalProtocolError("received counts from acknowledged, which is missing");
   }
-  for (const [flag, name, size] of FIELDS) {
+  const bytes = [(KIND << 4) | VERSION, 0];
+  let flags = write(feedback, FIELDS, bytes) | (feedback.keyframeRequest ? KEYFRAME_REQUEST : 0);
+  const place = bytes.push(0) - 1;
+  const extension = write(feedback, EXTENSION_FIELDS, bytes);
+  if (extension === 0) bytes.pop();
+  else {
+    bytes[place] = extension;
+    flags |= EXTENSION;
+  }
+  bytes[1] = flags;
+  return Uint8Array.from(bytes);
+}
+
+/** Append those fields that are there. @returns their flags. */
+function write(feedback: Feedback, fields: readonly Field[], bytes: number[]): number {
+  let flags = 0;
+  for (const [flag, name, size, signed] of fields) {
     const value = feedback[name] ?? null;
     if (value === null) continue;
-    if (!Number.isInteger(value) || value < 0 || value >= 2 ** (8 * size)) {
+    const least = signed ? -(2 ** (8 * size - 1)) : 0;
+    if (!Number.isInteger(value) || value < least || value >= least + 2 ** (8 * size)) {
       throw new LocalProtocolError(`${name} has ${8 * size} bits, ${value} does not fit`);
     }
-    bytes[1]! |= flag;
+    flags |= flag;
     for (let shift = 8 * (size - 1); shift >= 0; shift -= 8) bytes.push((value >>> shift) & 255);
   }
-  return Uint8Array.from(bytes);
+  return flags;
 }
 
 /**
@@ -64,21 +95,34 @@ export function decodeFeedback(data: Uint8Array): Required<Feedback> {
   if ((flags & CRITICAL) !== 0 || (flags & (RECEIVED | ACKNOWLEDGED)) === RECEIVED) {
     throw new RemoteProtocolError("unknown-flags", `flags 0x${flags.toString(16)}`);
   }
-  const values: Record<(typeof FIELDS)[number][1], number | null> = {
+  const values: Values = {
     acknowledged: null,
     received: null,
     playoutTimestamp: null,
     epoch: null,
+    owdGradient: null,
+    playoutDelayMs: null,
   };
-  let position = 2;
-  for (const [flag, name, size] of FIELDS) {
+  const position = read(data, 2, flags, FIELDS, values);
+  if ((flags & EXTENSION) !== 0) {
+    const extension = data[position];
+    if (extension === undefined) throw new RemoteProtocolError("too-short", "extension without flags");
+    read(data, position + 1, extension, EXTENSION_FIELDS, values);
+  }
+  return { ...values, keyframeRequest: (flags & KEYFRAME_REQUEST) !== 0 };
+}
+
+/** Read those fields whose flags are set. @returns the position behind them. */
+function read(data: Uint8Array, start: number, flags: number, fields: readonly Field[], values: Values): number {
+  let position = start;
+  for (const [flag, name, size, signed] of fields) {
     if ((flags & flag) === 0) continue;
     if (position + size > data.length) throw new RemoteProtocolError("too-short", `${name} is cut off`);
     let value = 0;
     for (const end = position + size; position < end; position++) value = value * 256 + data[position]!;
-    values[name] = value;
+    values[name] = signed && value >= 2 ** (8 * size - 1) ? value - 2 ** (8 * size) : value;
   }
-  return { ...values, keyframeRequest: (flags & KEYFRAME_REQUEST) !== 0 };
+  return position;
 }
 
 /** A microphone packet with `feedback` in its padding. @throws LocalProtocolError, RemoteProtocolError `bad-opus` */
