@@ -137,7 +137,7 @@ class _Parts:
         services = SessionServices(
             animator=animator,
             metrics=metrics,
-            send_up=Uplink(bus).send,
+            send_up=Uplink(bus, on_dropped=metrics.dropped).send,
             make_hearing=make_hearing,
             fabric_latency_s=lambda: self.fabric_latency.latency_s,
             clock=clock.monotonic,

@@ -7,7 +7,7 @@ from core.limits import IDLE_FRAMES_PER_PACKET
 from core.session.state import FaceState
 from core.wire.access_unit import AccessUnit, AccessUnitFlags, encode_access_unit
 from core.wire.feedback import Feedback
-from core.wire.frame_codec import FrameEncoder
+from core.wire.frame_codec import FrameEncoder, Layer
 from core.wire.opus_padding import silence
 
 __all__ = ["Packetizer"]
@@ -47,7 +47,7 @@ class Packetizer:
 
     def pack_idle(self, *, frame: AnimationFrame, state: FaceState) -> bytes:
         """One access unit that covers limits.IDLE_FRAMES_PER_PACKET ticks of silence."""
-        return self._pack(frame, _SILENCE_80_MS, state, AccessUnitFlags(0))
+        return self._pack(frame, _SILENCE_80_MS, state, AccessUnitFlags(0), Layer.T0)
 
     def receive_feedback(self, feedback: Feedback) -> None:
         """Learn what the viewer has: the next deltas refer to its newest acknowledged frame."""
@@ -58,10 +58,12 @@ class Packetizer:
         if feedback.keyframe_request:
             self._encoder.reset()
 
-    def _pack(self, frame: AnimationFrame, opus: bytes, state: FaceState, flags: AccessUnitFlags) -> bytes:
+    def _pack(
+        self, frame: AnimationFrame, opus: bytes, state: FaceState, flags: AccessUnitFlags, layer: Layer | None = None
+    ) -> bytes:
         sequence_number = self._sequence_number
         self._sequence_number = (sequence_number + 1) & 0xFFFF
-        encoded = self._encoder.encode(frame, sequence_number)
+        encoded = self._encoder.encode(frame, sequence_number, layer)
         self.frame_bytes += len(encoded)
         self.units += 1
         unit = AccessUnit(epoch=self._epoch, sequence_number=sequence_number, flags=flags, state=state, frame=encoded)

@@ -42,6 +42,8 @@ class RtpIngress:
         self._first = 0
         self._seen = 0
         self._timestamp = 0
+        self._offset = 0
+        """Added to this stream's timestamps, so that media time goes on when a viewer begins another stream."""
         self._arrived_at = 0.0
         self._jitter_ticks = 0.0
         self._stream_packets = 0
@@ -120,7 +122,7 @@ class RtpIngress:
             if self._ssrc is not None and now - self._arrived_at < _STREAM_SILENCE_S:
                 return Dropped("rtp-stream")
             self._begin(ssrc, sequence_number, timestamp, now)
-            return sequence_number, timestamp
+            return sequence_number, timestamp + self._offset
         ahead = (sequence_number - self._newest + 0x8000 & 0xFFFF) - 0x8000
         if ahead > 0:
             self._seen = (self._seen << ahead | 1) & _WINDOW_MASK if ahead < _WINDOW else 1
@@ -141,9 +143,12 @@ class RtpIngress:
             self._arrived_at = now
         self.packets += 1
         self._stream_packets += 1
-        return unwrapped_sequence, unwrapped
+        return unwrapped_sequence, unwrapped + self._offset
 
     def _begin(self, ssrc: int, sequence_number: int, timestamp: int, now: float) -> None:
+        if self._ssrc is not None:
+            gone_on = self._timestamp + self._offset + round((now - self._arrived_at) * MEDIA_CLOCK_HZ)
+            self._offset = gone_on - timestamp
         self._ssrc = ssrc
         self._first = self._newest = sequence_number
         self._seen = 1

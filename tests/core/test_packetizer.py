@@ -12,7 +12,7 @@ from core.session.state import FaceState
 from core.stream.packetizer import Packetizer
 from core.wire.access_unit import AccessUnit, AccessUnitFlags, decode_access_unit
 from core.wire.feedback import Feedback
-from core.wire.frame_codec import FrameDecoder
+from core.wire.frame_codec import FrameDecoder, Layer
 from core.wire.opus_padding import duration_samples, silence, strip
 
 _VOICE = b"\x78" + bytes(range(60))
@@ -83,3 +83,10 @@ def test_no_feedback_makes_a_viewer_who_has_everything_lose_anything(script: lis
         assert isinstance(frame, AnimationFrame)
         assert abs(float(frame.weights[0]) - level) < 0.01
         packetizer.receive_feedback(Feedback(acknowledged=acknowledged, keyframe_request=keyframe_request))
+
+
+def test_an_idle_track_is_all_of_the_lowest_layer() -> None:
+    packetizer = Packetizer(epoch=1)
+    packets = [packetizer.pack_idle(frame=_frame(0.1), state=FaceState.IDLE) for _ in range(4)]
+    layers = [unit.frame[2] >> 6 for unit in map(decode_access_unit, packets) if unit is not None]
+    assert layers == [Layer.T0] * 4

@@ -193,7 +193,9 @@ def test_what_is_no_microphone_packet() -> None:
     assert stream.packets == 0
     unit(stream, incoming(1, 0))
     assert reason(stream, incoming(1, 0, ssrc=5), now=0.5) == "rtp-stream"
-    assert unit(stream, incoming(9, 77, ssrc=5), now=2.0).timestamp == 77
+    # Media time goes on: who waits for the packet after the last one must not wait for ever.
+    assert unit(stream, incoming(9, 77, ssrc=5), now=2.0).timestamp == 2 * 48_000
+    assert unit(stream, incoming(10, 77 + 960, ssrc=5), now=2.02).timestamp == 2 * 48_000 + 960
 
 
 @given(st.binary(max_size=64))
