@@ -232,8 +232,8 @@ class WebRtcLink:
         unit = self._ingress.receive(packet, now)
         if isinstance(unit, Dropped):
             self._drop(unit.reason)
-        elif self.events is not None and self._closing is None:
-            self.events.on_microphone(unit, now)
+        elif self._closing is None:
+            self._tell(lambda events, now: events.on_microphone(unit, now))
 
     def _rtcp_received(self, data: bytes) -> None:
         now = self._transport.clock()
@@ -303,7 +303,9 @@ class WebRtcLink:
         try:
             event(self.events, self._transport.clock())
         except Exception:
+            # A listener that broke once would break with every packet: its viewer comes back to a new one.
             _log.exception("a link's listener failed")
+            self._close("internal-error")
 
     def _close(self, reason: str) -> None:
         if self._closing is not None:

@@ -18,6 +18,7 @@ from core.limits import (
     LINK_SILENCE_S_MAX,
 )
 from edge.transports import webrtc
+from edge.transports.link import MicrophoneUnit
 from edge.transports.webrtc import WebRtcLink, WebRtcTransport
 from tests.edge.peers import Listener, Viewer, until
 
@@ -301,3 +302,20 @@ async def test_fifty_links_in_a_row_leave_nothing() -> None:
     assert len(asyncio.all_tasks()) <= tasks
     assert open_files() <= descriptors
     assert len(transport) == 0
+
+
+async def test_a_listener_that_breaks_ends_its_link_only(
+    transport: WebRtcTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Listener):
+        def on_microphone(self, unit: MicrophoneUnit, now: float) -> None:
+            raise ZeroDivisionError
+
+    call = Call(transport, [opus(1, 50)] * 10)
+    call.listener = Broken()
+    link, answer = await transport.accept(await call.viewer.offer(), call.listener)
+    await call.viewer.accept(answer)
+    await until(lambda: call.listener.reasons == ["internal-error"])
+    assert link.closing
+    assert len(caplog.records) == 1
+    await asyncio.gather(link.aclose("test-over"), call.viewer.aclose())
