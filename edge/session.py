@@ -223,13 +223,15 @@ class Session:
         self._ducked = False
         utterance_id = self._track.current_utterance_id
         audible = self._playout.audible(sent=self._media_time, now=now)
+        if not utterance_id and self._last_placed is not None and audible < self._voice_until:
+            utterance_id = self._last_placed.utterance_id  # all of it was sent, but the viewer still hears it
         heard_until = self._track.heard_until(utterance_id, audible) if utterance_id else 0
         if self._track.active:
             self._track.cancel(self._track.latest_utterance_id)
-            self._services.animator.speech_cut(self._slot)
-            self._narrator.cut()
-            self._cut_until = now + CUT_FLAG_S
             self._origin_unaware_until = now + BARGE_IN_HEARD_S_MAX
+            self._cut_voice(now)
+        elif utterance_id:
+            self._cut_voice(now)
         was_speaking = self._face.state is FaceState.SPEAKING
         self._trigger(Trigger.VOICE_CUT, now)
         if was_speaking:
@@ -241,6 +243,11 @@ class Session:
                 cause="speech" if cause == "speech" else "request",
             )
         )
+
+    def _cut_voice(self, now: float) -> None:
+        self._services.animator.speech_cut(self._slot)
+        self._narrator.cut()
+        self._cut_until = now + CUT_FLAG_S
 
     def _receive_feedback(self, feedback: Feedback, now: float) -> None:
         self._packetizer.receive_feedback(feedback)
@@ -314,9 +321,7 @@ class Session:
             return
         self._track.cancel(utterance_id)
         if not self._track.active:
-            self._services.animator.speech_cut(self._slot)
-            self._narrator.cut()
-            self._cut_until = now + CUT_FLAG_S
+            self._cut_voice(now)
             if self._face.state is FaceState.SPEAKING:
                 self._trigger(Trigger.VOICE_ENDED, now)
                 self._voice_over()

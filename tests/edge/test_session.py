@@ -368,3 +368,28 @@ def test_an_ended_session_touches_nothing_that_may_be_anothers(stage: Stage) -> 
     stage.session.on_control(encode_control("send-text", {"content": "Hello"}), stage.now)
     assert len(stage.up) == before
     stage.animator.close(slot)
+
+
+def test_the_last_words_are_cut_too_where_they_wait_at_the_viewer(stage: Stage) -> None:
+    stage.say(1, 10)
+    stage.ticks(12)
+    audible = stage.link.packets[6][1]
+    stage.session.on_control(encode_feedback(Feedback(playout_timestamp=audible)), stage.now)
+    stage.hear("cut")
+    stage.ticks(1)
+    assert stage.link.units[-1].flags & AccessUnitFlags.CUT
+    assert stage.sent_up(messages.BargeIn) == [
+        messages.BargeIn(utterance_id=1, heard_until=6 * TICK_SAMPLES, cause="speech")
+    ]
+    stage.say(2, 3)
+    stage.ticks(1)
+    assert stage.link.units[-1].flags == AccessUnitFlags.SPEECH
+
+
+def test_an_interruption_after_all_was_heard_cuts_nothing(stage: Stage) -> None:
+    stage.say(1, 10)
+    stage.ticks(30)
+    stage.hear("cut")
+    stage.ticks(1)
+    assert not stage.link.units[-1].flags & AccessUnitFlags.CUT
+    assert stage.sent_up(messages.BargeIn) == [messages.BargeIn(utterance_id=0, heard_until=0, cause="speech")]
