@@ -80,7 +80,7 @@ class WordSpan(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Opened(_Message, frozen=True, kw_only=True, tag="opened"):
-    """A viewer is connected; the origin may greet."""
+    """A viewer is connected; the origin may greet, once. Repeated every limits.SIGN_OF_LIFE_S while it is."""
 
     epoch: int
     transport: str
