@@ -254,7 +254,7 @@ def _source_of(payload: int) -> bytes | None:
     """A source from its number: the length in front says how many zeros end it. None: it is no source."""
     data = payload.to_bytes((payload.bit_length() + 7) >> 3, "little")
     try:
-        length, start = read_length(data or b"\0", 0)
+        length, start = read_length(data + b"\0\0", 0)
     except RemoteProtocolError:
         return None
     missing = start + length - len(data)

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vectors import frames, packets
+from tests.vectors import frames, packets, redundancy
 
 FOLDER = Path(__file__).parent
 
@@ -17,6 +17,7 @@ SUITES = {
     "frame_codec": (frames.frame_codec, "core/wire/SPEC.md section 4"),
     "feedback": (packets.feedback, "core/wire/SPEC.md section 5"),
     "control": (packets.control, "core/wire/SPEC.md section 6"),
+    "fec": (redundancy.fec, "core/wire/SPEC.md section 9"),
 }
 
 

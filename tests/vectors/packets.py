@@ -24,7 +24,8 @@ NOTES = {
     "Fec": "with repair symbols", "Keyframe": "refers to the rest pose", "Delta": "refers to an acknowledged frame",
     "Wrap": "16 bits are exhausted", "Loss": "frames are missing", "Diverged": "sender and receiver differ",
     "Fields": "optional fields", "Future": "later versions may append", "Rtvi": "a message of RTVI",
-    "Size": "at or over a limit",
+    "Size": "at or over a limit", "Block": "what protection brings back of a unit", "Tier": "how much redundancy",
+    "Reordered": "not in the order in which they were sent", "Lie": "says what cannot be true",
 }  # fmt: skip
 
 _SIDE = bytes.fromhex("11000400010002deadbeef")
