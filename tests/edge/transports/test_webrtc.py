@@ -166,6 +166,7 @@ async def test_garbage_datagrams_are_counted_and_harm_nobody(transport: WebRtcTr
     await until(lambda: sum(call.link.dropped.values()) > 90)
     assert {"datagram-size", "datagram-unknown", "srtp-refused"} <= set(call.link.dropped)
     call.link.send_packet(b"\xf8\xff\xfe", 0)
+    await until(lambda: call.viewer.channel.readyState == "open")
     call.viewer.channel.send("alive")
     await until(lambda: call.viewer.packets and call.listener.control)
     assert not call.listener.closed.is_set()
