@@ -62,6 +62,7 @@ class DialogueSession:
         session_id: names the subjects.
         on_turn: told the marks of every answered turn.
         open_s_max: the session ends when no viewer has come by then.
+        idle_s_max: it ends when nothing has come from its viewer for so long.
 
     Attributes:
         closed: set when everything is freed.
@@ -78,6 +79,7 @@ class DialogueSession:
         *,
         on_turn: Callable[[TurnMarks], None] = lambda marks: None,
         open_s_max: float = 30.0,
+        idle_s_max: float = SESSION_IDLE_S_MAX,
     ) -> None:
         self.id = session_id
         self.closed = asyncio.Event()
@@ -86,6 +88,7 @@ class DialogueSession:
         self._bus = bus
         self._down = down_subject(session_id)
         self._open_s_max = open_s_max
+        self._idle_s_max = idle_s_max
         self._subscription: Subscription | None = None
         self._opened = False
         self._last_heard = 0.0
@@ -176,10 +179,10 @@ class DialogueSession:
         if not self._opened:
             self.end("not-opened")
             return
-        left_s = SESSION_IDLE_S_MAX - self._open_s_max
+        left_s = self._idle_s_max - self._open_s_max
         while left_s > 0:
             await asyncio.sleep(left_s)
-            left_s = self._last_heard + SESSION_IDLE_S_MAX - loop.time()
+            left_s = self._last_heard + self._idle_s_max - loop.time()
         self.end("idle")
 
     # --- the bus -----------------------------------------------------------------------------------------------

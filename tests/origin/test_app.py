@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator
@@ -131,3 +132,15 @@ async def test_bad_requests(shared: Shared) -> None:
         full = await client.post("/v1/sessions")
         _problem(full, 503, "too-many-sessions")
         assert full.headers["retry-after"] == "2"
+
+
+async def test_a_flood_of_requests_opens_no_more_than_there_are_places(shared: Shared) -> None:
+    async with _client(shared, sessions_max=3) as (client, store, broker):
+        responses = await asyncio.gather(*(client.post("/v1/sessions") for _ in range(40)))
+        refused = [response for response in responses if response.status_code != 201]
+        assert len(responses) - len(refused) == broker.count == len(await store.keys("sessions.")) == 3
+        for response in refused:
+            _problem(response, 503, "too-many-sessions")
+            assert int(response.headers["retry-after"]) > 0
+        await broker.aclose()
+        assert (await client.post("/v1/sessions")).status_code == 201  # a place that is free again is given

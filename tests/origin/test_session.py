@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import itertools
 import resource
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
+from core.fabric.memory import MemoryBus
 from core.limits import SPEECH_AHEAD_S_MAX, TICK_SAMPLES
 from core.speech.messages import (
     BargeIn,
@@ -17,6 +20,7 @@ from core.speech.messages import (
     Fault,
     MicrophonePacket,
     Mood,
+    Opened,
     Playout,
     Ready,
     ReplyText,
@@ -28,9 +32,16 @@ from core.speech.messages import (
     Transcript,
     TurnState,
     UserText,
+    encode,
     up_subject,
 )
+from origin.dialogue.character import Voice
 from origin.dialogue.services import Shared
+from origin.dialogue.session import DialogueSession
+from origin.dialogue.stt import Hearing
+from origin.dialogue.tts import VoiceWorker
+from origin.dialogue.worker_messages import Clause
+from origin.dialogue.worker_process import WorkerGoneError
 from tests.origin.viewer import Viewer, sound, synthesise
 
 
@@ -218,10 +229,71 @@ async def test_fifty_sessions_leave_nothing_behind(shared: Shared) -> None:
     assert grown < 8 * 1024 * 1024, f"{grown / 1024:.0f} KiB in 50 sessions"
 
 
-async def test_a_ticket_nobody_uses_frees_its_session(shared: Shared) -> None:
-    from core.fabric.memory import MemoryBus
-    from origin.dialogue.session import DialogueSession
+async def test_a_voice_that_fails_again_and_again_ends_the_turn_and_not_the_session(shared: Shared) -> None:
+    assert shared.voice is not None
 
+    class Hoarse(VoiceWorker):
+        """Dies of the first clauses."""
+
+        deaths = 0
+
+        async def speak(self, text: str, voice: Voice) -> Clause:
+            if self.deaths < 4:
+                self.deaths += 1
+                raise WorkerGoneError("the voice's worker has died")
+            assert shared.voice is not None
+            return await shared.voice.speak(text, voice)
+
+    viewer = await Viewer.connect(dataclasses.replace(shared, voice=Hoarse()))
+    await viewer.send(UserText(text="what is a planetarium"))  # two clauses, asked for twice each
+    await viewer.wait(TurnState, when=lambda turn: turn.state == "idle")
+    assert [fault.code for fault in viewer.all(Fault)] == ["tts-failed"] * 4
+    assert viewer.all(SpeechPacket) == []
+    await viewer.send(UserText(text="thanks"))
+    await viewer.wait(SpeechEnd)
+    assert viewer.all(Fault)[4:] == []
+    await viewer.aclose()
+
+
+async def test_speech_without_words_is_admitted(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = Hearing.settle
+    monkeypatch.setattr(Hearing, "settle", lambda hearing, report: settle(hearing, structs.replace(report, text="")))
+    viewer = await Viewer.connect(shared)
+    await viewer.speak(await synthesise(shared, "Some words that nobody understands."))
+    reply = await viewer.wait(ReplyText)
+    assert any(line.startswith(reply.text) for line in shared.characters["mira"].not_heard)
+    assert viewer.all(Fault) == []
+    assert [message["role"] for message in viewer.session.history()] in ([], ["assistant"])
+    await viewer.aclose()
+
+
+async def test_two_viewers_who_speak_at_once_are_both_answered(shared: Shared) -> None:
+    texts = {"one": "How far away is the moon?", "other": "What is a black hole?"}
+    viewers = {name: await Viewer.connect(shared, name) for name in texts}
+    sounds = {name: await synthesise(shared, text) for name, text in texts.items()}
+    await asyncio.gather(*(viewers[name].speak(sounds[name]) for name in texts))
+    for name, text in texts.items():
+        final = await viewers[name].wait(Transcript, when=lambda transcript: transcript.final)
+        assert final.text == text.lower().rstrip("?")
+        await viewers[name].wait(SpeechPacket)
+        await viewers[name].aclose()
+
+
+async def test_a_viewer_who_has_gone_quiet_frees_the_session(shared: Shared) -> None:
+    bus = MemoryBus()
+    session = DialogueSession("quiet", shared.characters["mira"], shared, bus, open_s_max=0.05, idle_s_max=0.4)
+    await session.start()
+    began = time.monotonic()
+    await bus.publish(up_subject("quiet"), encode(Opened(epoch=1, transport="test")))
+    await asyncio.sleep(0.3)
+    await bus.publish(up_subject("quiet"), encode(Playout(utterance_id=1, heard_until=0)))
+    async with asyncio.timeout(3):
+        await session.closed.wait()
+    assert session.reason == "idle"
+    assert time.monotonic() - began >= 0.7
+
+
+async def test_a_ticket_nobody_uses_frees_its_session(shared: Shared) -> None:
     session = DialogueSession("unused", shared.characters["mira"], shared, MemoryBus(), open_s_max=0.05)
     await session.start()
     async with asyncio.timeout(3):
