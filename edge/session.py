@@ -115,6 +115,7 @@ class Session:
         self._last_placed: Placed | None = None
         self._voice_until = 0
         self._ducked = False
+        self._turn_ended = False
         self._cut_until = 0.0
         self._origin_unaware_until = 0.0
         self._playout_reported_at = 0.0
@@ -199,11 +200,13 @@ class Session:
         if self._track.active:
             self._barge_in("request", now)
         self._send_up(UserText(text=content.strip()))
+        self._turn_ended = True
         self._trigger(Trigger.USER_TYPED, now)
 
     def _heard(self, event: EarEvent, now: float) -> None:
         match event.kind:
             case "started" | "resumed":
+                self._turn_ended = False
                 self._trigger(Trigger.USER_STARTED, now)
                 self._narrator.user_speaking(True)
                 self._send_up(UserSpeech(speaking=True, timestamp=event.timestamp))
@@ -298,8 +301,11 @@ class Session:
                 self._cancelled(message.utterance_id, now)
             case TurnState():
                 self._origin_unaware_until = 0.0
+                self._turn_ended = message.state == "thinking"
                 trigger = _TURN_TRIGGERS.get(message.state)
-                if trigger is not None and not (trigger is Trigger.TURN_IDLE and self._track.active):
+                # The ear is ahead of the origin: who is heard now is not taken for silent.
+                busy = self._track.active or self._hearing.speaking
+                if trigger is not None and not (trigger is Trigger.TURN_IDLE and busy):
                     self._trigger(trigger, now)
             case MoodMessage():
                 self._services.animator.set_mood(self._slot, message.valence, message.arousal)
@@ -439,7 +445,9 @@ class Session:
         waited = now - self._face.since
         state = self._face.state
         heard_nothing = state is FaceState.LISTENING and waited > LISTENING_S_MAX and not self._hearing.speaking
-        if heard_nothing or (state is FaceState.THINKING and waited > THINKING_S_MAX):
+        # Only the ear took it for a question; the origin heard none.
+        asked_nothing = state is FaceState.THINKING and waited > LISTENING_S_MAX and not self._turn_ended
+        if heard_nothing or asked_nothing or (state is FaceState.THINKING and waited > THINKING_S_MAX):
             self._trigger(Trigger.QUIET, now)
 
     # --- both ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.limits import IDLE_FRAMES_PER_PACKET, SIGN_OF_LIFE_S, TEXT_CHARS_MAX, TICK_S, TICK_SAMPLES
+from core.limits import IDLE_FRAMES_PER_PACKET, LISTENING_S_MAX, SIGN_OF_LIFE_S, TEXT_CHARS_MAX, TICK_S, TICK_SAMPLES
 from core.session.state import FaceState
 from core.speech import messages
 from core.wire.access_unit import AccessUnitFlags
@@ -393,3 +393,31 @@ def test_an_interruption_after_all_was_heard_cuts_nothing(stage: Stage) -> None:
     stage.ticks(1)
     assert not stage.link.units[-1].flags & AccessUnitFlags.CUT
     assert stage.sent_up(messages.BargeIn) == [messages.BargeIn(utterance_id=0, heard_until=0, cause="speech")]
+
+
+def test_a_user_who_is_heard_is_not_taken_for_silent(stage: Stage) -> None:
+    stage.hear("started")
+    stage.session.receive(messages.TurnState(state="idle"), stage.now)  # the origin has not heard it yet
+    stage.ticks(1)
+    assert stage.link.state() is FaceState.LISTENING
+
+
+def test_a_noise_that_only_the_ear_took_for_a_question_is_soon_forgotten(stage: Stage) -> None:
+    stage.hear("started")
+    stage.hear("paused")
+    stage.ticks(int(LISTENING_S_MAX / TICK_S) - 2)
+    assert stage.link.state() is FaceState.THINKING
+    stage.ticks(5)
+    assert stage.link.state() is FaceState.IDLE
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_question_that_the_origin_knows_of_is_thought_about_longer(stage: Stage, typed: bool) -> None:
+    if typed:
+        stage.session.on_control(encode_control("send-text", {"content": "Who?"}), stage.now)
+    else:
+        stage.hear("started")
+        stage.hear("paused")
+        stage.session.receive(messages.TurnState(state="thinking"), stage.now)
+    stage.ticks(int(2 * LISTENING_S_MAX / TICK_S))
+    assert stage.link.state() is FaceState.THINKING
