@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from core.limits import MEDIA_CLOCK_HZ, TICK_SAMPLES
 from edge.ear_echo import EchoTest
+from edge.ear_ending import EndingFeatures, EndingModel, load_ending_model
 from edge.ear_endpoint import HOP_S, SpeechEnergy
 from edge.ear_sound import MicrophoneDecoder, level_decibels
 from edge.inference import VAD_SAMPLE_RATE_HZ, VAD_WINDOW_SAMPLES, VadState, VoiceActivity
 from edge.transports.link import MicrophoneUnit
 
-__all__ = ["Ear", "EarEvent", "EarKind"]
+__all__ = ["SHORT_S", "Ear", "EarEvent", "EarKind"]
 
 EarKind = Literal["started", "paused", "resumed", "duck", "cut", "release"]
 """started/resumed: the user speaks; paused: seems to have stopped; duck/cut/release: stages of a barge-in."""
@@ -51,12 +52,14 @@ _GATE_MIN_DB: Final = -75.0
 _GATE_HANGOVER_PACKETS: Final = 15
 _DTX_BYTES: Final = 3
 """A shorter packet is a discontinuous transmission's comfort noise, or nothing."""
-_PAUSE_S: Final = 0.08
-_PAUSE_VOICED_S: Final = 0.10
-"""Longer while the model still hears speech."""
-_SHORT_S: Final = 0.75
-_PAUSE_SHORT_S: Final = 0.45
-"""Who has said only a word or two ("Hello, …", "What are …") mostly goes on: wait longer."""
+_JUDGED_WINDOWS: Final = range(8, 13)
+"""Quiet windows after which a pause is judged: before, it may be a stop (p, t, k); after, nothing new is learnt."""
+_END_PROBABILITY: Final = 0.42
+"""19 of 20 ends are likelier than this (`python -m loadtests.bench ear`)."""
+_PAUSE_WINDOWS_MAX: Final = 55
+"""After this long even an unlikely end is one; mostly the origin has said so before."""
+SHORT_S: Final = 0.5
+"""A single word ("Hello, …", "Stop.") sounds the same whether more follows or not: only time tells."""
 _ONSET_S: Final = 0.02
 _UTTERANCE_GAP_S: Final = 1.5
 """Sound after a longer silence is a new utterance, not the old one resumed."""
@@ -77,6 +80,7 @@ class Ear:
     Args:
         vad: the shared model.
         decode: makes sound of packets; None: a decoder of its own.
+        ending: tells ends from pauses; None: the one in edge/models.
 
     Attributes:
         level: loudness of the user now, 0 to 1, for the listening face.
@@ -85,7 +89,12 @@ class Ear:
         skipped: packets that were not, because they were silent.
     """
 
-    def __init__(self, vad: VoiceActivity, decode: Callable[[bytes], NDArray[np.float32]] | None = None) -> None:
+    def __init__(
+        self,
+        vad: VoiceActivity,
+        decode: Callable[[bytes], NDArray[np.float32]] | None = None,
+        ending: EndingModel | None = None,
+    ) -> None:
         self.level = 0.0
         self.speaking = False
         self.decoded = 0
@@ -94,6 +103,8 @@ class Ear:
         self._vad = vad
         self._vad_state = VadState()
         self._decode = decode if decode is not None else MicrophoneDecoder().decode
+        self._ending = ending if ending is not None else load_ending_model()
+        self._said = EndingFeatures()
         self._energy = SpeechEnergy()
         self._echo = EchoTest()
         self._gate_floor_db = -70.0
@@ -200,8 +211,12 @@ class Ear:
         hops = len(whole) // _HOP_SAMPLES
         for index in range(hops):
             window = whole[index * _HOP_SAMPLES : (index + 1) * _HOP_SAMPLES]
-            self._window(level_decibels(window), start + index * _HOP_SAMPLES * _TICKS_PER_SAMPLE, user, events)
+            level_db = level_decibels(window)
+            self._said.push(window, level_db)
+            self._window(level_db, start + index * _HOP_SAMPLES * _TICKS_PER_SAMPLE, user, events)
         self._rest = whole[hops * _HOP_SAMPLES :]
+        if self.speaking:
+            self._may_end(start + (hops - 1) * _HOP_SAMPLES * _TICKS_PER_SAMPLE, events)
 
     def _judge_voice(self, sound: NDArray[np.float32]) -> None:
         self._pending = np.concatenate((self._pending, sound))
@@ -209,18 +224,18 @@ class Ear:
             window = self._pending[:VAD_WINDOW_SAMPLES]
             self._pending = self._pending[VAD_WINDOW_SAMPLES:]
             self.probability = float(self._vad.run([self._vad_state], window[None])[0])
+            self._said.push_probability(self.probability)
 
     def _window(self, level_db: float, timestamp: int, user: bool, events: list[EarEvent]) -> None:
         """One 10 ms window that starts at `timestamp`."""
         energy = self._energy
-        # What is only echo is silence of the user, however loud it is.
-        quiet = energy.push(level_db if user else energy.floor_db, speaking=self.speaking)
+        quiet = energy.push(level_db, speaking=self.speaking, user=user)
         self.level += 0.3 * (min(1.0, max(0.0, (level_db + 60.0) / 45.0)) - self.level)
         heard = not quiet and user
         self._barge_in(heard, timestamp, events)
         if self.speaking:
-            self._may_end(timestamp, events)
-        elif heard:
+            return
+        if heard:
             self._may_start(timestamp, events)
         else:
             self._onset = None if energy.quiet_windows > 5 else self._onset
@@ -242,18 +257,25 @@ class Ear:
         self._onset = None
 
     def _may_end(self, timestamp: int, events: list[EarEvent]) -> None:
-        quiet_s = self._energy.quiet_windows * HOP_S
-        spoken_s = (timestamp - self._started_at) / MEDIA_CLOCK_HZ - quiet_s
-        if spoken_s < _SHORT_S:
-            wait_s = _PAUSE_SHORT_S
-        else:
-            wait_s = _PAUSE_VOICED_S if self.probability >= _SPEECH_PROBABILITY else _PAUSE_S
-        if quiet_s < wait_s:
+        """Once per packet; `timestamp` is that of the newest window."""
+        quiet = self._energy.quiet_windows
+        if quiet < _JUDGED_WINDOWS.start:
             return
+        started_at = timestamp - round((quiet - 1) * HOP_S * MEDIA_CLOCK_HZ)
+        spoken_s = (started_at - self._started_at) / MEDIA_CLOCK_HZ
+        if quiet < _PAUSE_WINDOWS_MAX:
+            if quiet not in _JUDGED_WINDOWS or spoken_s < SHORT_S:
+                return
+            energy = self._energy
+            features = self._said.describe(
+                quiet_windows=quiet, peak_db=energy.peak_db, floor_db=energy.floor_db, spoken_s=spoken_s
+            )
+            if self._ending.probability(features) < _END_PROBABILITY:
+                return
         self.speaking = False
-        self._paused_at = timestamp - round((quiet_s - HOP_S) * MEDIA_CLOCK_HZ)
+        self._paused_at = started_at
         self._onset = None
-        events.append(EarEvent("paused", self._paused_at))
+        events.append(EarEvent("paused", started_at))
 
     def _barge_in(self, heard: bool, timestamp: int, events: list[EarEvent]) -> None:
         """Duck at the first sign while the character speaks, cut when it lasts and is a voice, else let go."""
