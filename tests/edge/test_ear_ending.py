@@ -1,4 +1,4 @@
-"""The judgement of pauses: finite for any sound, told apart in speech, and a clear word when its weights are damaged."""
+"""The judgement of pauses: finite for any sound, and a clear word when its weights are damaged."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def test_damaged_weights_are_refused_by_name(tmp_path: Path, damage: dict[str, o
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="none.json"):
+    with pytest.raises(ConfigError, match=r"none\.json"):
         load_ending_model(tmp_path / "none.json")
