@@ -110,7 +110,7 @@ def encode_block(unit: AccessUnit, *, span_ticks: int, opus: bytes | None = None
     span, odd = divmod(span_ticks, SPAN_TICKS)
     if odd or not 0 < span <= 0xFF:
         raise LocalProtocolError(f"a span of {span_ticks} ticks is not 1 to 255 times {SPAN_TICKS}")
-    head = bytes((unit.flags | unit.state, span))
+    head = bytes((int(unit.flags) | unit.state, span))  # int(): the | of flags takes a microsecond
     if opus is None:
         return head + unit.frame
     return b"".join((head, write_length(len(unit.frame)), unit.frame, opus))
@@ -168,12 +168,17 @@ class FecField:
     symbol: bytes
 
 
-def _copied(header: int) -> tuple[int, ...]:
-    """Distances of the copies that a header announces: far first."""
+def _layout(header: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Distances of the copies that a header announces, far first, and those that its symbol covers."""
     window = header & _WINDOW
     near = window // 2 if header & _NEAR else 0
     far = (window,) if header & _FAR else ()
-    return (*far, near) if near else far
+    copied = (*far, near) if near else far
+    return copied, tuple(distance for distance in range(1, window + 1) if distance not in copied)
+
+
+_LAYOUTS: Final = tuple(_layout(header) for header in range(_RESERVED))
+"""Of every header without the reserved bit."""
 
 
 def decode_field(data: bytes) -> FecField:
@@ -181,7 +186,7 @@ def decode_field(data: bytes) -> FecField:
     if not data or data[0] & _RESERVED or not data[0] & _WINDOW:
         raise RemoteProtocolError("bad-fec", "no FEC header that is known here")
     header, position = data[0], 1
-    copied, copies = _copied(header), []
+    (copied, covered), copies = _LAYOUTS[header], []
     for distance in copied:
         length, start = read_length(data, position)
         end = start + length
@@ -189,7 +194,6 @@ def decode_field(data: bytes) -> FecField:
             raise RemoteProtocolError("bad-fec", "copy is cut off")
         copies.append((distance, data[position:end]))
         position = end
-    covered = tuple(distance for distance in range(1, (header & _WINDOW) + 1) if distance not in copied)
     if position < len(data) and not covered:
         raise RemoteProtocolError("bad-fec", "bytes behind the last copy")
     return FecField(bool(header & _SOUND), tuple(copies), covered, data[position:])
@@ -242,19 +246,18 @@ class FecEncoder:
         return field
 
     def _field(self, sequence_number: int, tier: FecTier, window: int, size_bytes_max: int) -> bytes:
-        sources = self._sources
+        sources, to_number = self._sources, int.from_bytes
         for copies in _COPIES[tier::-1]:
             header = self._sound | copies | window
-            copied = _copied(header)
-            parts = [bytes((header,)), *(sources[distance - 1] for distance in copied)]
-            covered = [distance for distance in range(1, window + 1) if distance not in copied]
-            size = sum(map(len, parts))
-            symbol_size = max((len(sources[distance - 1]) for distance in covered), default=0)
-            if size + symbol_size <= size_bytes_max:
+            copied, covered = _LAYOUTS[header]
+            parts = [bytes((header,)), *[sources[distance - 1] for distance in copied]]
+            combined = [sources[distance - 1] for distance in covered]
+            symbol_size = max(map(len, combined), default=0)
+            if sum(map(len, parts)) + symbol_size <= size_bytes_max:
                 total = 0
-                for distance in covered:
+                for distance, source in zip(covered, combined, strict=True):
                     table = COEFFICIENT_TABLES[(sequence_number ^ sequence_number - distance) & 127]
-                    total ^= int.from_bytes(sources[distance - 1].translate(table), "little")
+                    total ^= to_number(source.translate(table), "little")
                 parts.append(total.to_bytes(symbol_size, "little"))
                 return b"".join(parts)
         return b""
