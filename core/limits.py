@@ -54,6 +54,11 @@ JOINT_STEP_RAD_MAX: Final = 0.05
 """Largest turn of neck, head, spine or shoulder about one axis per 20 ms: 143 degrees a second, a brisk nod."""
 EYE_STEP_RAD_MAX: Final = 0.2
 """Largest turn of an eye per 20 ms: saccades reach 500 to 600 degrees a second."""
+PLAYOUT_DELAY_MS_MAX: Final = 133.0
+"""The most that our own playout lets sound and motion wait for what is late: four frames of 30 per second."""
+JITTER_BUFFER_PACKETS_MAX: Final = 256
+PLAYOUT_FRAMES_MAX: Final = 256
+"""Decoded frames that wait to be drawn (5 s); overflow drops the oldest."""
 MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
 """Phonemes further ahead of the sound than this are refused and counted; it bounds the memory of a mouth curve."""
 UTTERANCES_PER_SLOT_MAX: Final = 4
