@@ -20,7 +20,19 @@ from numpy.typing import NDArray
 
 from core.avatar.rig import BLENDSHAPES, JOINTS, RIG_PROFILE
 
-__all__ = ["Curve", "Curves", "Puppet", "Weights", "ellipse", "linear", "radial", "ribbon", "smooth", "smoothstep"]
+__all__ = [
+    "Curve",
+    "Curves",
+    "Puppet",
+    "Weights",
+    "ellipse",
+    "grow",
+    "linear",
+    "radial",
+    "ribbon",
+    "smooth",
+    "smoothstep",
+]
 
 FORMAT: Final = "visavis-puppet/1"
 Points = NDArray[np.float64]
@@ -31,6 +43,8 @@ AXES: Final = tuple(f"{joint}.{axis}{sign}" for joint in JOINTS for axis in ("pi
 DERIVED: Final = ("lips.open", "lips.shut")
 """Inputs that the renderer makes of `jawOpen` and `mouthClose`: the jaw's opening that parts the lips, and that behind
 shut lips; together they are `jawOpen`."""
+_EDGE_SHARE: Final = 0.8
+"""Part of an outline's width that lies outside the shape."""
 _VISIBLE: Final = 0.06
 """Offsets below this (design units) are left out."""
 
@@ -122,6 +136,24 @@ def sideways(points: Sequence[Sequence[float]] | Points, widths: Sequence[float]
     return line + normal * (np.asarray(widths, dtype=float) / 2 * share)[:, None]
 
 
+def grow(curve: Curve, by: float) -> Curve:
+    """A closed curve moved outwards by some units; a tip gets longer, up to three times as much."""
+    ring = curve[:-1]
+    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
+    area = float(np.sum(ring[:, 0] * np.roll(ring[:, 1], -1) - np.roll(ring[:, 0], -1) * ring[:, 1]))
+    normals = []
+    for step, back in ((before, 1), (after, -1)):
+        for _ in range(4):  # where points coincide, the side of the tip counts
+            step = np.where(np.hypot(step[:, 0], step[:, 1])[:, None] > 1e-6, step, np.roll(step, back, axis=0))
+        length = np.hypot(step[:, 0], step[:, 1])[:, None]
+        normals.append(np.stack([step[:, 1], -step[:, 0]], axis=1) / np.maximum(length, 1e-9) * np.sign(area))
+    both = normals[0] + normals[1]
+    size = np.hypot(both[:, 0], both[:, 1])[:, None]
+    # Along a tip's bisector an edge moved by 1 lies 1 / cos(half the angle) away.
+    out = ring + both / np.maximum(size, 1e-9) * by * np.minimum(2 / np.maximum(size, 1e-9), 3)
+    return np.concatenate([out, out[:1]])
+
+
 def ellipse(x: float, y: float, rx: float, ry: float, *, tilt: float = 0.0) -> Curve:
     """An ellipse of four segments."""
     k = 0.5523
@@ -183,7 +215,8 @@ class Puppet:
     def layer(
         self, id: str, shape: Shape | Curve | Curves, *, bone: str = "head", depth: float | Callable[[Points], Points] | None = None,
         lift: float = 0.0, mix: tuple[str, Callable[[Points], Points]] | None = None, closed: bool = True,
-        fill: Any = None, stroke: tuple[Any, float] | None = None, fades: Sequence[tuple[str, float]] = (),
+        fill: Any = None, stroke: tuple[Any, float] | None = None, edge: tuple[str, float] | None = None,
+        fades: Sequence[tuple[str, float]] = (),
         **options: Any,
     ) -> None:  # fmt: skip
         """Add a layer on top of those before it.
@@ -191,10 +224,17 @@ class Puppet:
         Args:
             depth: the same depth for all points, or a function of them; without it, `depth_of` plus `lift`.
             mix: a second bone and how much each point follows it.
+            edge: colour and width of an outline as a larger shape behind: much cheaper to draw than a stroke.
             fades: what each input (or product, joined by "*") adds to the opacity.
             options: alpha, clip, blend, backdrop, twinkle, hidden as in the file.
         """
         draw = shape if callable(shape) else (lambda _weights: [shape] if isinstance(shape, np.ndarray) else shape)
+        if edge is not None:
+            color, width = edge
+            self.layer(
+                f"{id}.edge", lambda w: [grow(curve, width * _EDGE_SHARE) for curve in draw(w)], bone=bone, depth=depth,
+                lift=lift, mix=mix, fill=color,
+            )  # fmt: skip
         rest_curves = draw(Weights())
         rest = np.concatenate(rest_curves)
         entry: dict[str, Any] = {

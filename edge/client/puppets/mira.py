@@ -1,6 +1,5 @@
 """Mira, the guide at a small planetarium: `python -m edge.client.puppets.mira` writes her puppet.json."""
 
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Final
 
 from edge.client.puppets.kit import Puppet
 from edge.client.puppets.mira_eyes import EYE_GAIN, EYE_X, EYE_Y, EYE_Z, add_eyes
-from edge.client.puppets.mira_face import CX, add_brows, add_head, add_nose, face_depth
+from edge.client.puppets.mira_face import CX, add_brows, add_head, add_nose, add_rim, face_depth
 from edge.client.puppets.mira_hair import add_back_hair, add_bones, add_fringe_shadow, add_front_hair
 from edge.client.puppets.mira_mouth import add_mouth
 from edge.client.puppets.mira_scene import add_clothes, add_sky
@@ -54,6 +53,7 @@ def build() -> Puppet:
     add_back_hair(puppet)
     add_head(puppet)
     add_fringe_shadow(puppet)
+    add_rim(puppet)
     add_nose(puppet)
     add_mouth(puppet)
     add_eyes(puppet)

@@ -19,7 +19,7 @@ EYE_Z: Final = 46.0
 """Depth of the middle of an eyeball."""
 
 _UPPER = np.array([(-33, 9), (-24, -6), (-7, -18.5), (13, -20.5), (29, -13), (39, -3)], dtype=float)
-_LOWER = np.array([(39, -3), (30, 11), (11, 18.5), (-9, 18), (-25, 14), (-33, 9)], dtype=float)
+_LOWER = np.array([(39, -3), (30, 9.5), (11, 16.8), (-9, 16.6), (-25, 13.2), (-33, 9)], dtype=float)
 _SHUT = np.array([(-32, 10), (-22, 15), (-7, 18.5), (12, 18.5), (28, 12), (40, 1)], dtype=float)
 _BELLY = np.array([0, 0.55, 0.95, 1, 0.7, 0.1])
 LASH = "#2a0f16"
@@ -121,8 +121,8 @@ def _iris(puppet: Puppet, side: int, name: str) -> None:
         fill=radial(x, y + 13, 15, (0, "#f4ffd0e6"), (0.5, "#b8f3c088"), (1, "#7fe0c000"), squash=0.75),
     )
     rays = []
-    for k in range(16):
-        a = 2 * np.pi * k / 16 + 0.1
+    for k in range(12):
+        a = 2 * np.pi * k / 12 + 0.1
         inner, outer = np.array([np.cos(a), np.sin(a)]) * 9, np.array([np.cos(a), np.sin(a)]) * (17 + (k % 3))
         rays.append(ribbon(np.array([inner, (inner + outer) / 2, outer]) + (x, y), [0.2, 1.5, 0.2], per=1))
     puppet.layer(

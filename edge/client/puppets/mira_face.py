@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.client.puppets.kit import Curves, Points, Puppet, Weights, ellipse, linear, radial, ribbon, smooth, smoothstep
 
-__all__ = ["CX", "add_brows", "add_head", "add_nose", "face_depth", "flesh", "mirror", "pick"]
+__all__ = ["CX", "add_brows", "add_head", "add_nose", "add_rim", "face_depth", "flesh", "mirror", "pick"]
 
 CX: Final = 270.0
 """The middle of the face."""
@@ -72,19 +72,29 @@ _HALF = np.array([
 OUTLINE: Final = np.concatenate([mirror(_HALF, 1), mirror(_HALF[::-1], -1)])
 
 
-def _outline(w: Weights) -> Curves:
+def _rim_points(w: Weights) -> Points:
     p = flesh(OUTLINE, w)
     # A turned head shows its own profile: the far cheek flattens, the near jaw fills.
     yaw = w["head.yaw+"] - w["head.yaw-"]
     low = smoothstep(430, 560, OUTLINE[:, 1])
     p[:, 0] += 9 * yaw * low + 12 * (w["head.yaw+"] * (OUTLINE[:, 0] > CX) - w["head.yaw-"] * (OUTLINE[:, 0] < CX))
     p[:, 1] -= 5 * low * (w["head.pitch-"] - w["head.pitch+"])
-    return [smooth(p)]
+    return p
+
+
+def _outline(w: Weights) -> Curves:
+    return [smooth(_rim_points(w))]
+
+
+def _along(w: Weights, first: int, last: int, inner: Points) -> Curves:
+    """Between the outline's points `first` … `last` and a line inside: shading that needs no clip."""
+    outer = _rim_points(w)[first : last + 1]
+    both = np.concatenate([outer, flesh(inner, w)])
+    return [smooth(both, corners=(0, len(outer) - 1, len(outer), len(both) - 1))]
 
 
 def _spot(x: float, y: float, r: float, color: str, strength: str, squash: float = 1.0) -> Any:
-    return radial(x, y, r, (0, color + strength), (0.45, color + "%02x" % (int(strength, 16) // 2)), (1, color + "00"),
-                  squash=squash)  # fmt: skip
+    return radial(x, y, r, (0, color + strength), (1, color + "00"), squash=squash)
 
 
 def add_head(puppet: Puppet) -> None:
@@ -95,61 +105,42 @@ def add_head(puppet: Puppet) -> None:
         "face",
         _outline,
         lift=-34,
-        stroke=(LINE, 2.4),
-        fill=linear(150, 250, 400, 590, (0, SKIN_LIGHT), (0.45, SKIN), (0.82, "#e9ac87"), (1, SKIN_SHADE)),
+        edge=(LINE, 2.2),
+        fill=linear(150, 250, 400, 590, (0, SKIN_LIGHT), (1, "#e3a07a")),
     )
-    inside = ["face"]
-    shade = smooth(
-        [
-            (392, 230),
-            (396, 420),
-            (392, 600),
-            (250, 620),
-            (300, 580),
-            (338, 545),
-            (362, 498),
-            (372, 440),
-            (366, 380),
-            (350, 330),
-            (352, 270),
-        ]
+    shade = np.array(
+        [(286, 577), (318, 562), (342, 540), (363, 498), (372, 440), (366, 380), (350, 330), (352, 262)], float
     )
     puppet.layer(
         "face.shade",
-        lambda w: [flesh(shade, w)],
+        lambda w: _along(w, 2, 10, shade),
         lift=-34,
-        clip=inside,
         blend="multiply",
-        fill=linear(322, 400, 395, 430, (0, "#d98a6a00"), (0.5, "#d0806a66"), (1, "#a75a58aa")),
+        fill=linear(324, 400, 392, 400, (0, "#c8705800"), (1, "#a75a58b0")),
     )
-    jaw = smooth(
-        [(150, 480), (176, 530), (220, 566), (270, 574), (320, 562), (362, 520), (384, 480), (380, 620), (160, 620)]
-    )
+    jaw = np.array([(166, 505), (190, 536), (226, 562), (270, 570), (316, 560), (352, 530), (374, 500)], float)
     puppet.layer(
         "face.jaw",
-        lambda w: [flesh(jaw, w)],
-        lift=-30,
-        clip=inside,
+        lambda w: _along(w, 7, 14, jaw),
+        lift=-34,
         blend="multiply",
         fill=linear(262, 540, 276, 592, (0, "#cf876800"), (1, "#b5645caa")),
     )
-    temple = smooth([(140, 240), (170, 250), (168, 330), (162, 420), (176, 500), (150, 520), (130, 400)])
+    temple = np.array([(172, 250), (168, 330), (162, 420), (178, 505)], float)
     puppet.layer(
         "face.temple",
-        temple,
+        lambda w: _along(w, 14, 19, temple),
         lift=-34,
-        clip=inside,
         blend="multiply",
         fill=linear(150, 400, 182, 400, (0, "#c9786099"), (1, "#c9786000")),
     )
     for side, name in SIDES:
-        x = CX + side * 74
+        x = CX + side * 70
         puppet.layer(
             f"blush.{name}",
-            lambda w: [flesh(ellipse(x, 474, 46, 30), w)],
+            lambda w: [flesh(ellipse(x, 474, 42, 28), w)],
             lift=6,
-            clip=inside,
-            fill=_spot(x, 474, 46, "#ee6a58", "70", 0.66),
+            fill=_spot(x, 474, 42, "#ee6a58", "78", 0.66),
             alpha=0.85,
             fades=[(f"mouthSmile{name}", 0.25), (f"cheekSquint{name}", 0.3), ("cheekPuff", 0.2)],
         )
@@ -158,7 +149,6 @@ def add_head(puppet: Puppet) -> None:
             f"socket.{name}",
             ellipse(socket, 398, 48, 26),
             lift=0,
-            clip=inside,
             blend="multiply",
             fill=_spot(socket, 398, 48, "#c27a62", "68", 0.55),
         )
@@ -185,45 +175,31 @@ def add_head(puppet: Puppet) -> None:
             fill="#b5654f",
             fades=[(f"noseSneer{name}", 0.8)],
         )
-    puppet.layer(
-        "light.brow", ellipse(238, 330, 70, 46), lift=6, clip=inside, fill=_spot(238, 330, 70, "#fff3dc", "80", 0.66)
-    )
+    puppet.layer("light.brow", ellipse(238, 330, 70, 46), lift=6, fill=_spot(238, 330, 70, "#fff3dc", "80", 0.66))
     puppet.layer(
         "light.cheek",
         lambda w: [flesh(ellipse(196, 458, 26, 17), w)],
         lift=8,
-        clip=inside,
         fill=_spot(196, 458, 26, "#fff0da", "90", 0.66),
     )
     puppet.layer(
         "light.chin",
         lambda w: [flesh(ellipse(263, 563, 20, 12), w)],
         lift=8,
-        clip=inside,
         fill=_spot(263, 563, 20, "#ffeeda", "88", 0.6),
     )
-    rim = smooth(
-        [
-            (386, 380),
-            (388, 440),
-            (378, 490),
-            (352, 540),
-            (310, 580),
-            (322, 586),
-            (366, 546),
-            (392, 500),
-            (404, 430),
-            (400, 370),
-        ]
-    )
+    _freckles(puppet)
+
+
+def add_rim(puppet: Puppet) -> None:
+    """The sunset along the cheek: over the shadows, so that it stays warm."""
+    rim = np.array([(306, 574), (336, 550), (362, 512), (377, 470), (384, 420), (384, 370)], float)
     puppet.layer(
         "light.rim",
-        lambda w: [flesh(rim, w)],
+        lambda w: _along(w, 4, 10, rim),
         lift=-34,
-        clip=inside,
-        fill=linear(366, 440, 392, 450, (0, "#ffb98a00"), (0.6, "#ffb27a70"), (1, "#ffd9a8d8")),
+        fill=linear(366, 440, 389, 440, (0, "#ffb98a00"), (1, "#ffd09ad0")),
     )
-    _freckles(puppet)
 
 
 def _freckles(puppet: Puppet) -> None:
@@ -257,16 +233,16 @@ def _freckles(puppet: Puppet) -> None:
 def _neck(puppet: Puppet) -> None:
     neck = smooth(
         [
-            (226, 520),
-            (314, 520),
-            (316, 590),
-            (320, 640),
-            (344, 672),
+            (232, 520),
+            (308, 520),
+            (309, 585),
+            (314, 632),
+            (340, 668),
             (352, 730),
             (188, 730),
-            (196, 672),
-            (220, 640),
-            (224, 590),
+            (200, 668),
+            (226, 632),
+            (231, 585),
         ],
         corners=(0, 1, 6, 7),
     )
@@ -277,8 +253,8 @@ def _neck(puppet: Puppet) -> None:
         bone="spine",
         depth=-30,
         mix=follow,
-        stroke=(LINE, 2.2),
-        fill=linear(220, 560, 330, 640, (0, "#ecb38d"), (0.6, "#dd9c78"), (1, "#b97058")),
+        edge=(LINE, 2.0),
+        fill=linear(226, 560, 330, 640, (0, "#ecb38d"), (1, "#c07a60")),
     )
     cast = smooth([(190, 500), (350, 500), (352, 590), (328, 622), (296, 628), (262, 634), (230, 612), (200, 590)])
 
@@ -298,14 +274,13 @@ def _neck(puppet: Puppet) -> None:
         blend="multiply",
         fill=linear(270, 570, 276, 634, (0, "#9a5054e6"), (1, "#b0646499")),
     )
-    for name, line in (("a", [(240, 628), (250, 654), (262, 680)]), ("b", [(304, 622), (294, 652), (282, 682)])):
+    for name, line in (("a", [(244, 622), (252, 646), (262, 668)]), ("b", [(300, 618), (292, 644), (281, 670)])):
         puppet.layer(
             f"neck.cord.{name}",
             ribbon(line, [0, 3, 0]),
             bone="spine",
             depth=-26,
             mix=follow,
-            clip=["neck"],
             fill="#a9604f",
             alpha=0.5,
         )
@@ -381,7 +356,7 @@ def add_brows(puppet: Puppet) -> None:
 
         def points(w: Weights, side: int = side) -> Points:
             down, outer, inner = pick(w, "browDown", side), pick(w, "browOuterUp", side), w["browInnerUp"]
-            p = np.array([(25, 367.5), (41, 361), (62, 356.5), (82, 360), (102, 374)], dtype=float)
+            p = np.array([(26, 365), (42, 358.5), (62, 354.5), (82, 358.5), (101, 373)], dtype=float)
             weight_in = np.array([1.0, 0.72, 0.3, 0.05, 0.0])
             weight_out = np.array([0.0, 0.25, 0.75, 1.0, 0.9])
             p[:, 1] += down * (7 + 9 * weight_in) - inner * (3 + 14 * weight_in) - outer * (1 + 14 * weight_out)

@@ -28,6 +28,18 @@ DEEP, DARK, MID, WARM, LIGHT = "#2a0d1c", "#4a1826", "#7e2c30", "#b24f38", "#f2a
 LINE: Final = "#230a16"
 Mix = tuple[str, Callable[[Points], Points]]
 
+Line = tuple[list[tuple[float, float]], list[float]]
+FRINGE: Final[list[Line]] = [
+    ([(314, 170), (226, 206), (168, 276), (144, 356), (150, 428)], [2, 58, 58, 36, 0]),
+    ([(315, 174), (246, 220), (204, 284), (184, 342), (190, 398)], [2, 50, 50, 30, 0]),
+    ([(316, 178), (268, 228), (238, 284), (222, 330), (228, 370)], [2, 44, 46, 28, 0]),
+    ([(317, 182), (292, 232), (274, 280), (262, 314), (264, 344)], [2, 30, 34, 20, 0]),
+    ([(314, 176), (350, 212), (378, 276), (390, 350), (402, 404)], [2, 34, 36, 24, 0]),
+    ([(316, 180), (312, 232), (320, 286), (342, 330)], [2, 20, 18, 0]),
+]
+"""The middle line and the widths of each lock over the forehead."""
+SIDE: Final[Line] = ([(176, 240), (146, 360), (148, 450), (164, 530), (150, 606), (176, 664)], [2, 40, 42, 38, 26, 0])
+
 
 def crown_depth(points: Points) -> Points:
     """The outside of the hair: at the crown over the skull, lower down behind the ears."""
@@ -59,10 +71,11 @@ def _lock(
     puppet: Puppet, name: str, line: Sequence[tuple[float, float]], widths: Sequence[float], *, fill: Any, mix: Mix,
     depth: float | None = None, lift: float = 0.0, strands: Sequence[float] = (-0.45, 0.1, 0.5),
     lights: Sequence[float] = (-0.15,), light_at: tuple[int, int] = (1, 3),
+    outline: tuple[str, float] = (LINE, 1.8),
 ) -> None:  # fmt: skip
     """A lock: its body with an outline, dark strands along it, and streaks of light."""
     where: dict[str, Any] = {"depth": depth, "lift": lift, "mix": mix}
-    puppet.layer(name, lambda w: [spread(ribbon(line, widths, per=2), w)], fill=fill, stroke=(LINE, 1.8), **where)
+    puppet.layer(name, lambda w: [spread(ribbon(line, widths, per=2), w)], fill=fill, edge=outline, **where)
     if strands:
         curves = []
         for share in strands:
@@ -122,7 +135,7 @@ def add_back_hair(puppet: Puppet) -> None:
         ),
         mix=mix,
         depth=crown_depth,
-        stroke=(LINE, 2.2),
+        edge=("#2b0c1b", 1.6),
         fill="#3c1322",
     )
     inner = [
@@ -135,7 +148,17 @@ def add_back_hair(puppet: Puppet) -> None:
     ]
     for k, (line, widths) in enumerate(inner):
         warm = "#6a2530" if k < 3 else "#541b2b"
-        _lock(puppet, f"hair.back.{k}", line, widths, fill=warm, mix=mix, depth=-52, lights=(-0.25,) if k < 3 else ())
+        _lock(
+            puppet,
+            f"hair.back.{k}",
+            line,
+            widths,
+            fill=warm,
+            mix=mix,
+            depth=-52,
+            lights=(-0.25,) if k < 3 else (),
+            outline=("#2f0e1d", 1.3),
+        )
     puppet.layer(
         "hair.back.rim",
         [
@@ -144,50 +167,23 @@ def add_back_hair(puppet: Puppet) -> None:
         ],
         depth=-58,
         mix=mix,
-        fill=linear(0, 340, 0, 640, (0, "#ff9a6a00"), (0.4, "#ffa672e0"), (1, "#ff8a5aa0")),
+        fill=linear(0, 340, 0, 520, (0, "#ff9a6a00"), (1, "#ff9a6ad0")),
     )
     puppet.layer(
         "hair.back.dark",
         smooth([(196, 480), (344, 480), (356, 640), (330, 690), (210, 690), (184, 640)]),
         depth=-50,
         mix=mix,
-        fill=linear(0, 480, 0, 690, (0, "#16060f"), (0.75, "#1a0813e0"), (1, "#1a081300")),
+        fill="#18070f",
     )
 
 
 def add_fringe_shadow(puppet: Puppet) -> None:
     """What the hair casts on the forehead and the cheek."""
-    puppet.layer(
-        "face.hairshadow",
-        smooth(
-            [
-                (320, 236),
-                (312, 290),
-                (286, 330),
-                (258, 356),
-                (232, 392),
-                (216, 380),
-                (196, 398),
-                (186, 430),
-                (176, 480),
-                (170, 540),
-                (140, 540),
-                (130, 300),
-                (200, 190),
-                (330, 190),
-                (400, 260),
-                (402, 400),
-                (380, 430),
-                (372, 380),
-                (356, 330),
-                (336, 284),
-            ]
-        ),
-        lift=-6,
-        clip=["face"],
-        blend="multiply",
-        fill=linear(150, 240, 330, 520, (0, "#a8505acc"), (0.6, "#b8685e99"), (1, "#b8685e66")),
-    )
+    down = np.array([7.0, 17.0])
+    locks = [ribbon(np.array(line[1:], dtype=float) + down, widths[1:], per=1) for line, widths in FRINGE]
+    side = ribbon(np.array(SIDE[0][1:4], dtype=float) + np.array([13.0, 6.0]), [*SIDE[1][1:3], 0], per=1)
+    puppet.layer("face.hairshadow", [*locks, side], lift=-6, fill="#a33b2c", alpha=0.42)
 
 
 def _cap(puppet: Puppet, mix: Mix) -> None:
@@ -226,12 +222,12 @@ def _cap(puppet: Puppet, mix: Mix) -> None:
         lambda w: [spread(cap, w)],
         depth=crown_depth,
         mix=("hairBack", lambda p: smoothstep(380, 650, p[:, 1])),
-        stroke=(LINE, 2.2),
-        fill=linear(170, 170, 420, 520, (0, "#a2422f"), (0.3, "#86322f"), (0.65, "#581d2a"), (1, "#3a1120")),
+        edge=(LINE, 2.0),
+        fill=linear(170, 190, 410, 470, (0, "#9c3e2f"), (1, "#451523")),
     )
     lines = []
-    for k in range(7):
-        s = k / 6
+    for k in range(4):
+        s = k / 3
         lines.append(
             ribbon(
                 [
@@ -244,7 +240,7 @@ def _cap(puppet: Puppet, mix: Mix) -> None:
                 per=2,
             )
         )
-    for x, y in ((-12, 0), (2, 14), (14, 30)):
+    for x, y in ((-12, 0), (8, 22)):
         lines.append(
             ribbon(
                 [
@@ -258,7 +254,7 @@ def _cap(puppet: Puppet, mix: Mix) -> None:
                 per=2,
             )
         )
-    for x in (0, 13):
+    for x in (0,):
         lines.append(
             ribbon([(420 + x, 300), (432 + x * 0.9, 390), (438 + x * 0.8, 470), (442, 550)], [0, 2, 2, 0], per=2)
         )
@@ -284,7 +280,7 @@ def add_front_hair(puppet: Puppet) -> None:
     _cap(puppet, fringe)
     left = _tip_mix("hairLeft", 360, 560)
     right = _tip_mix("hairRight", 380, 640)
-    dark = linear(0, 300, 0, 640, (0, "#571d2a"), (0.5, "#7a2c31"), (1, "#a0452f"))
+    dark = linear(0, 300, 0, 640, (0, "#571d2a"), (1, "#a0452f"))
     _lock(
         puppet,
         "hair.side.left",
@@ -296,7 +292,7 @@ def add_front_hair(puppet: Puppet) -> None:
         lights=(),
         strands=(0.1,),
     )
-    body = linear(130, 300, 190, 640, (0, "#7a2a2e"), (0.4, "#a44733"), (0.75, "#8a3530"), (1, "#571d2b"))
+    body = linear(130, 380, 190, 660, (0, "#9a4032"), (1, "#571d2b"))
     _lock(
         puppet,
         "hair.side.right.back",
@@ -311,8 +307,7 @@ def add_front_hair(puppet: Puppet) -> None:
     _lock(
         puppet,
         "hair.side.right",
-        [(176, 240), (146, 360), (148, 450), (164, 530), (150, 606), (176, 664)],
-        [2, 40, 42, 38, 26, 0],
+        *SIDE,
         fill=body,
         mix=right,
         depth=36,
@@ -320,12 +315,11 @@ def add_front_hair(puppet: Puppet) -> None:
         lights=(-0.42, 0.05),
         light_at=(1, 3),
     )
-    sweep = linear(300, 180, 170, 420, (0, "#8c3630"), (0.35, "#b5553c"), (0.7, "#8f3831"), (1, "#64222c"))
+    sweep = linear(280, 240, 165, 430, (0, "#b8563c"), (1, "#64222c"))
     _lock(
         puppet,
         "hair.fringe.1",
-        [(314, 170), (226, 206), (168, 276), (144, 356), (150, 428)],
-        [2, 58, 58, 36, 0],
+        *FRINGE[0],
         fill=sweep,
         mix=fringe,
         lift=-2,
@@ -335,8 +329,7 @@ def add_front_hair(puppet: Puppet) -> None:
     _lock(
         puppet,
         "hair.fringe.2",
-        [(315, 174), (246, 220), (204, 284), (184, 342), (190, 398)],
-        [2, 50, 50, 30, 0],
+        *FRINGE[1],
         fill=sweep,
         mix=fringe,
         lift=4,
@@ -347,8 +340,7 @@ def add_front_hair(puppet: Puppet) -> None:
     _lock(
         puppet,
         "hair.fringe.3",
-        [(316, 178), (268, 228), (238, 284), (222, 330), (228, 370)],
-        [2, 44, 46, 28, 0],
+        *FRINGE[2],
         fill=sweep,
         mix=fringe,
         lift=10,
@@ -359,8 +351,7 @@ def add_front_hair(puppet: Puppet) -> None:
     _lock(
         puppet,
         "hair.fringe.4",
-        [(317, 182), (292, 232), (274, 280), (262, 314), (264, 344)],
-        [2, 30, 34, 20, 0],
+        *FRINGE[3],
         fill=sweep,
         mix=fringe,
         lift=14,
@@ -371,9 +362,8 @@ def add_front_hair(puppet: Puppet) -> None:
     _lock(
         puppet,
         "hair.fringe.5",
-        [(314, 176), (350, 212), (378, 276), (390, 350), (402, 404)],
-        [2, 34, 36, 24, 0],
-        fill=linear(310, 190, 400, 400, (0, "#8c3630"), (0.4, "#7d2d2f"), (1, "#48172a")),
+        *FRINGE[4],
+        fill=linear(310, 190, 400, 400, (0, "#8c3630"), (1, "#48172a")),
         mix=fringe,
         lift=6,
         lights=(-0.1, 0.35),
@@ -383,8 +373,7 @@ def add_front_hair(puppet: Puppet) -> None:
     _lock(
         puppet,
         "hair.fringe.6",
-        [(316, 180), (312, 232), (320, 286), (342, 330)],
-        [2, 20, 18, 0],
+        *FRINGE[5],
         fill=sweep,
         mix=fringe,
         lift=12,

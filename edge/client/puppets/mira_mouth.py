@@ -36,7 +36,7 @@ def _corner(w: Weights, side: int) -> Points:
     x = 38 + 16 * smile - 2 * frown + 20 * stretch + 7 * dimple + 2 * press
     x += -22 * w["mouthPucker"] - 13 * w["mouthFunnel"] - 4 * jaw - 4 * jaw * (w["mouthFunnel"] + w["mouthPucker"])
     x += 2 * w["mouthRollLower"] + 2 * w["mouthRollUpper"]
-    y = -7.5 - 15 * smile + 13 * frown + 3.5 * stretch - 2 * dimple + 14 * jaw + 14 * w["lips.shut"]
+    y = -9.5 - 14 * smile + 13 * frown + 3.5 * stretch - 2 * dimple + 14 * jaw + 14 * w["lips.shut"]
     y += 6 * w["mouthPucker"] + 5 * w["mouthFunnel"]
     x = x + side * 17 * (w["mouthLeft"] - w["mouthRight"]) + side * 3 * (w["jawLeft"] - w["jawRight"])
     return np.array([CX + side * x, MOUTH_Y + y])
@@ -53,7 +53,7 @@ def _lips(w: Weights) -> tuple[Points, Points, Points, Points]:
     open_jaw = w["lips.open"] * (1 - 0.35 * w["mouthPressLeft"]) * (1 - 0.35 * w["mouthPressRight"])
     # The line between the lips: corners that rise leave the middle where it is.
     line = base[:, 1] + _ARC * (
-        7 + 17 * smile - 17 * frown - 3 * _both(w, "mouthStretch", _AT) - 8 * pucker - 6 * funnel
+        9 + 16 * smile - 17 * frown - 3 * _both(w, "mouthStretch", _AT) - 8 * pucker - 6 * funnel
     )
     line = line + _ROUND * (14 * w["lips.shut"] - 14 * open_jaw - 9 * w["mouthShrugLower"] * 0.55)
     top = line + _ROUND * (
@@ -242,8 +242,8 @@ def _outside(puppet: Puppet) -> None:
     def line(w: Weights) -> Curves:
         upper = _lips(w)[1]
         out = upper.copy()
-        out[0] += (-3.5, 0.4)
-        out[-1] += (3.5, 0.4)
+        out[0] += (-4, -1.6)
+        out[-1] += (4, -1.6)
         return [ribbon(out, [0, 2.6, 2.0, 2.6, 2.0, 2.6, 0], per=2)]
 
     puppet.layer("mouth.line", line, lift=13, fill="#55161f")

@@ -195,18 +195,18 @@ def add_clothes(puppet: Puppet) -> None:
         "knit.collar",
         smooth(
             [
-                (208, 634),
-                (236, 650),
-                (270, 656),
-                (304, 650),
-                (332, 634),
-                (340, 660),
+                (219, 623),
+                (240, 637),
+                (270, 643),
+                (300, 637),
+                (321, 623),
+                (334, 654),
                 (336, 694),
                 (304, 710),
                 (270, 715),
                 (236, 710),
                 (204, 694),
-                (200, 660),
+                (206, 654),
             ],
             corners=(0, 4),
         ),
@@ -218,7 +218,7 @@ def add_clothes(puppet: Puppet) -> None:
     collar = [
         ribbon(
             [
-                (270 + (x - 270) * 0.94, 642 + 14 * (1 - ((x - 270) / 62) ** 2)),
+                (270 + (x - 270) * 0.94, 629 + 14 * (1 - ((x - 270) / 62) ** 2)),
                 (x, 676 + 14 * (1 - ((x - 270) / 66) ** 2)),
                 (x, 692 + 18 * (1 - ((x - 270) / 66) ** 2)),
             ],
@@ -229,13 +229,12 @@ def add_clothes(puppet: Puppet) -> None:
     puppet.layer("knit.collar.ribs", collar, **body, depth=17, fill="#b08660", alpha=0.5, clip=["knit.collar"])
     puppet.layer(
         "knit.shadow",
-        smooth([(196, 630), (344, 630), (346, 668), (300, 684), (250, 682), (196, 660)]),
+        smooth([(196, 616), (344, 616), (344, 656), (300, 672), (250, 670), (198, 648)]),
         **body,
         depth=18,
         clip=["knit.collar"],
         blend="multiply",
-        fill=linear(0, 632, 0, 684, (0, "#9a5a5acc"), (1, "#9a5a5a00")),
-        mix=("head", lambda p: np.full(len(p), 0.4)),
+        fill=linear(0, 618, 0, 674, (0, "#9a5a5acc"), (1, "#9a5a5a00")),
     )
     for side, name in ((1, "Left"), (-1, "Right")):
         _jacket(puppet, side, name)

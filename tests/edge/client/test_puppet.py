@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core.avatar.rig import BLENDSHAPES, JOINTS
-from edge.client.puppets.kit import text_of, version_of
+from edge.client.puppets.kit import ellipse, grow, ribbon, text_of, version_of
 from edge.client.puppets.mira import PATH, build
 from edge.client.puppets.sheet import CLIENT, SHEETS, bundle, draw
 
@@ -41,6 +42,8 @@ _CHANGED = """
   };
   const result = { again: count(shot({})) };
   for (const [name, value] of names) result[name] = count(shot({ [name]: value }));
+  const last = shot({});
+  result.afterwards = last.filter((value, i) => value !== rest[i]).length;
   return result;
 }
 """
@@ -88,6 +91,7 @@ def test_every_weight_and_joint_changes_pixels(page: Any) -> None:
     inputs += [(f"{joint}.{axis}", 0.25) for joint in JOINTS for axis in ("pitch", "yaw", "roll")]
     changed = page.evaluate(_CHANGED, [_data(), inputs])
     assert changed.pop("again") == 0, "the same frame, time and size must give the same pixels"
+    assert changed.pop("afterwards") == 0, "… whatever was drawn before"
     # A small round iris that rolls about its own axis is the least a joint can do.
     still = {name: count for name, count in changed.items() if count < (1 if name.endswith("Eye.roll") else 12)}
     assert not still
@@ -102,3 +106,20 @@ def test_a_sheet_is_a_picture(page: Any, name: str, tmp_path: Path) -> None:
     width = int.from_bytes(png[16:20], "big")
     assert width == columns * int((box[2] - box[0]) * scale)
     assert len(poses) >= 12
+
+
+def test_growing_moves_an_outline_outwards_by_the_same_everywhere() -> None:
+    circle = ellipse(10, 20, 8, 8)
+    radii = np.hypot(*(grow(circle, 1.5)[::3] - (10, 20)).T)
+    assert np.allclose(radii, 9.5)
+    assert np.allclose(np.hypot(*(grow(circle[::-1], 1.5)[::3] - (10, 20)).T), 9.5), "whichever way round it is drawn"
+
+
+def test_growing_lengthens_a_tip_but_not_without_end() -> None:
+    lock = ribbon([(0, 0), (0, 50), (0, 100)], [20, 16, 0])
+    tip = float(grow(lock, 1.0)[:, 1].max())
+    assert 101 < tip <= 103.01
+
+
+def test_the_file_is_light_enough_to_load_at_once() -> None:
+    assert PATH.stat().st_size < 700_000

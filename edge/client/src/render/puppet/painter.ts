@@ -59,13 +59,13 @@ export class Painter {
     this.offsetY = offsetY;
   }
 
-  /** Draw the shapes for which `backdrop` is as given, in order. */
-  paint(backdrop: boolean, timeS: number): void {
+  /** Draw the shapes `from` … `to` - 1 for which `backdrop` is as given, in order. */
+  paint(backdrop: boolean, timeS: number, from = 0, to = this.shapes.length): void {
     const { context, shapes } = this;
     context.save();
     this.clipped = [];
     this.base();
-    for (let i = 0; i < shapes.length; i += 1) {
+    for (let i = from; i < to; i += 1) {
       const shape = shapes[i]!;
       const layer = shape.layer;
       if (layer.hidden === true || shape.alpha <= 0 || (layer.backdrop === true) !== backdrop) continue;

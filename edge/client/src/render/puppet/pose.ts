@@ -1,10 +1,17 @@
 import type { AnimationFrame } from "../../avatar/frame";
-import { BLENDSHAPE_INDEX, BLENDSHAPES, JOINT_INDEX, JOINTS } from "../../avatar/rig";
+import { BLENDSHAPE_INDEX, BLENDSHAPES, JOINT_INDEX, JOINTS, type Joint } from "../../avatar/rig";
 import { AXIS_FULL_RAD, INPUTS, type BoneData, type PuppetData, type Sway } from "./format";
 
 const GUSTS = 3;
 /** Eye turn that an eyeLook weight of 1 stands for: 30 degrees, ARKit's reach. */
 const LOOK_FULL_RAD = 0.5236;
+/** Joints of the trunk; what follows them alone hardly moves. */
+const TRUNK: readonly (Joint | undefined)[] = ["spine", "leftShoulder", "rightShoulder", undefined];
+/**
+ * Steps to which x, y and z of the trunk's quaternions are rounded, for a picture of one pixel per design unit. A step
+ * moves no point of a bust by more than 0.45 pixels: pitch and yaw act through depth and perspective only.
+ */
+const TRUNK_STEPS = [1 / 512, 1 / 256, 1 / 2048] as const;
 /** Rounds the corner where shut lips begin to part. */
 const PART_SOFTNESS = 0.03;
 
@@ -76,7 +83,13 @@ export class Pose {
   /** 3 rows x 4 columns for each bone. */
   readonly matrices: Float64Array;
   readonly boneIndex: ReadonlyMap<string, number>;
+  /** x, y, z of each trunk bone's rotation, rounded. */
+  readonly trunk: Float64Array;
+  /** As `matrices`, but of the rounded trunk; other bones' are not kept up. */
+  readonly trunkMatrices: Float64Array;
 
+  private readonly trunkBones: readonly number[];
+  private trunkScale = 1;
   private readonly driverIndex = new Map<string, number>();
   private readonly factors: Int32Array;
   private readonly factorStarts: Int32Array;
@@ -97,6 +110,15 @@ export class Pose {
     );
     this.matrices = new Float64Array(data.bones.length * 12);
     this.rolls = new Float64Array(data.bones.length);
+    const trunkBones = new Set<number>();
+    data.bones.forEach((bone, index) => {
+      const base = bone.parent === null || trunkBones.has(this.parents[index]!);
+      const stiff = bone.sway === undefined && bone.hang === undefined;
+      if (base && stiff && TRUNK.includes(bone.joint as Joint | undefined)) trunkBones.add(index);
+    });
+    this.trunkBones = [...trunkBones];
+    this.trunk = new Float64Array(this.trunkBones.length * 3);
+    this.trunkMatrices = new Float64Array(data.bones.length * 12);
     const factors: number[] = [];
     const starts = [0];
     for (const layer of data.layers) {
@@ -115,6 +137,16 @@ export class Pose {
 
   driver(when: readonly string[]): number {
     return this.driverIndex.get(when.join("*"))!;
+  }
+
+  /** Whether nothing but spine and shoulders turns this bone. */
+  isTrunk(bone: string): boolean {
+    return this.trunkBones.includes(this.boneIndex.get(bone)!);
+  }
+
+  /** Pixels per design unit: the trunk is rounded more finely where it is drawn larger. */
+  setScale(scale: number): void {
+    this.trunkScale = Math.max(1, scale);
   }
 
   /** Take a frame at a time. */
@@ -149,6 +181,23 @@ export class Pose {
       drivers[d] = product;
     }
     for (let bone = 0; bone < this.bones.length; bone += 1) this.turn(bone, frame, timeMs * 0.001);
+    this.roundTrunk(frame);
+  }
+
+  private roundTrunk(frame: AnimationFrame): void {
+    this.trunkBones.forEach((index, at) => {
+      const joint = this.joints[index]!;
+      const bone = this.bones[index]!;
+      const [x, y, z] = [0, 1, 2].map((axis) => {
+        const step = TRUNK_STEPS[axis]! / this.trunkScale;
+        const value = joint < 0 ? 0 : frame.joints[joint * 4 + axis]! * (bone.gain ?? 1) * (axis === 1 ? 1 : -1);
+        const rounded = Math.round(value / step) * step;
+        this.trunk[at * 3 + axis] = rounded;
+        return rounded;
+      }) as [number, number, number];
+      this.rotation(x, y, z, Math.sqrt(Math.max(0, 1 - x * x - y * y - z * z)));
+      this.compose(index, this.parents[index]!, bone.pivot, this.trunkMatrices);
+    });
   }
 
   private axis(at: number, angle: number): void {
@@ -184,7 +233,7 @@ export class Pose {
     this.rolls[index] = roll + (parent >= 0 ? this.rolls[parent]! : 0);
     const norm = 1 / (Math.hypot(x, y, z, w) || 1);
     this.rotation(x * norm, y * norm, z * norm, w * norm);
-    this.compose(index, parent, bone.pivot);
+    this.compose(index, parent, bone.pivot, this.matrices);
   }
 
   private rotation(x: number, y: number, z: number, w: number): void {
@@ -200,8 +249,13 @@ export class Pose {
     m[8] = 1 - 2 * (x * x + y * y);
   }
 
-  private compose(index: number, parent: number, pivot: readonly [number, number, number]): void {
-    const { local, matrices } = this;
+  private compose(
+    index: number,
+    parent: number,
+    pivot: readonly [number, number, number],
+    matrices: Float64Array,
+  ): void {
+    const { local } = this;
     const [px, py, pz] = pivot;
     const at = index * 12;
     for (let row = 0; row < 3; row += 1) {

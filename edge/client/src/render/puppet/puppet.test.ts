@@ -8,6 +8,7 @@ import { PUPPET_FORMAT, PUPPET_POINTS_MAX, type LayerData, type PuppetData, type
 import { lipsApart, Pose, swayAngle } from "./pose";
 import { PuppetRenderer } from "./puppetRenderer";
 import { Shape } from "./shape";
+import { runsOf, StillPicture } from "./still";
 import { validatePuppet } from "./validate";
 
 const miraText = readFileSync(new URL("../../../public/characters/mira/puppet.json", import.meta.url), "utf8");
@@ -285,6 +286,54 @@ describe("gaze", () => {
     expect(Math.abs(byWeight)).toBeGreaterThan(6);
     expect(Math.abs(iris(joint)[axis]! - rest - byWeight)).toBeLessThan(1.2);
     expect(Math.abs(iris({ ...weight, ...joint })[axis]! - rest - byWeight)).toBeLessThan(1.2);
+  });
+});
+
+describe("still pictures", () => {
+  const still = runsOf(mira, new Pose(mira)).filter((run) => run.still);
+
+  it("hold Mira's clothes, and nothing that a head moves", () => {
+    const ids = still.flatMap((run) => mira.layers.slice(run.from, run.to).map((layer) => layer.id));
+    expect(ids).toContain("jacket.Left");
+    expect(ids).toContain("pin");
+    expect(ids.filter((id) => /^(neck|face|hair|mouth|eye)/.test(id))).toEqual([]);
+  });
+  it("cover all layers once, in order", () => {
+    const runs = runsOf(mira, new Pose(mira));
+    expect(runs[0]!.from).toBe(0);
+    expect(runs.at(-1)!.to).toBe(mira.layers.length);
+    runs.slice(1).forEach((run, i) => {
+      expect(run.from).toBe(runs[i]!.to);
+    });
+  });
+  it("are drawn again only when the trunk has moved a step, and never show it half a pixel off", () => {
+    const pose = new Pose(mira);
+    const shapes = mira.layers.map((layer) => new Shape(layer, pose));
+    const canvas = recordingCanvas([]);
+    Object.assign(canvas, { width: 540, height: 960 });
+    const log: string[] = [];
+    const context = recordingCanvas(log).getContext("2d")!;
+    const picture = new StillPicture(canvas, context, shapes, still[0]!, pose, [1, 0, 0]);
+    const onto = recordingCanvas([]).getContext("2d")!;
+    let redrawn = 0;
+    const exact = shapes.map((_shape, i) => new Shape(mira.layers[i]!, pose));
+    for (let frame = 0; frame < 200; frame += 1) {
+      const breath = Math.sin(frame / 40);
+      const angles = { "spine.pitch": -0.01 * breath, "leftShoulder.roll": 0.014 * breath, "head.yaw": frame / 900 };
+      pose.update(frameOf(angles), frame * 20);
+      log.length = 0;
+      picture.draw(onto, pose, [270, 432], mira.focal);
+      if (log.length > 0) redrawn += 1;
+      for (let i = still[0]!.from; i < still[0]!.to; i += 1) {
+        exact[i]!.update(pose, 270, 432, mira.focal);
+        const { points } = shapes[i]!;
+        for (let at = 0; at < points.length; at += 7) {
+          if (Math.abs(points[at]! - exact[i]!.points[at]!) > 0.5) throw new Error(`${mira.layers[i]!.id} is off`);
+        }
+      }
+    }
+    expect(redrawn).toBeGreaterThan(5);
+    expect(redrawn).toBeLessThan(70);
   });
 });
 

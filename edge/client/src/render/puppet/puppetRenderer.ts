@@ -4,6 +4,7 @@ import type { PuppetData } from "./format";
 import { Painter, type Context2d } from "./painter";
 import { Pose } from "./pose";
 import { Shape } from "./shape";
+import { runsOf, StillPicture, type Run } from "./still";
 import { validatePuppet } from "./validate";
 
 /** Larger canvases are drawn at this many pixels a side and scaled by the browser. */
@@ -22,7 +23,11 @@ export class PuppetRenderer implements Renderer {
   readonly shapes: readonly Shape[];
 
   private readonly context: Context2d;
-  private painter: Painter;
+  private readonly runs: readonly Run[];
+  private readonly center: readonly [number, number];
+  private readonly painter: Painter;
+  private place: [scale: number, x: number, y: number] = [1, 0, 0];
+  private stills = new Map<Run, StillPicture>();
   private backdrop: HTMLCanvasElement | OffscreenCanvas | null = null;
   private closed = false;
 
@@ -37,6 +42,8 @@ export class PuppetRenderer implements Renderer {
     this.context = context;
     this.pose = new Pose(this.data);
     this.shapes = this.data.layers.map((layer) => new Shape(layer, this.pose));
+    this.runs = runsOf(this.data, this.pose);
+    this.center = [this.data.size[0] / 2, this.data.size[1] * 0.45];
     this.painter = new Painter(context, this.shapes);
     this.frameScene();
   }
@@ -47,43 +54,68 @@ export class PuppetRenderer implements Renderer {
     const height = Math.min(Math.max(Math.round(heightCss * ratio), 1), SIDE_PIXELS_MAX);
     if (this.canvas.width !== width) this.canvas.width = width;
     if (this.canvas.height !== height) this.canvas.height = height;
-    this.backdrop = null;
+    this.forgetPictures();
     this.frameScene();
   }
 
   draw(frame: AnimationFrame, timeMs: number): void {
     if (this.closed) return;
     this.backdrop ??= this.drawBackdrop();
-    const [width, height] = this.data.size;
-    this.pose.update(frame, timeMs);
-    for (const shape of this.shapes) {
-      if (shape.layer.backdrop !== true) shape.update(this.pose, width / 2, height * 0.45, this.data.focal);
+    const { context, pose, shapes, center } = this;
+    const { focal } = this.data;
+    pose.update(frame, timeMs);
+    for (const run of this.runs) {
+      if (run.still) continue;
+      for (let i = run.from; i < run.to; i += 1) {
+        if (shapes[i]!.layer.backdrop !== true) shapes[i]!.update(pose, center[0], center[1], focal);
+      }
     }
-    const { context } = this;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.globalAlpha = 1;
     context.globalCompositeOperation = "source-over";
     context.drawImage(this.backdrop, 0, 0);
-    this.painter.paint(false, timeMs * 0.001);
+    for (const run of this.runs) {
+      if (run.still) this.still(run).draw(context, pose, center, focal);
+      else this.painter.paint(false, timeMs * 0.001, run.from, run.to);
+    }
   }
 
   close(): void {
     this.closed = true;
+    this.forgetPictures();
+  }
+
+  /** What was drawn for another size; a canvas of one pixel gives its memory back at once. */
+  private forgetPictures(): void {
     if (this.backdrop !== null) {
       this.backdrop.width = 1;
       this.backdrop.height = 1;
     }
     this.backdrop = null;
+    for (const still of this.stills.values()) still.close();
+    this.stills.clear();
+  }
+
+  private still(run: Run): StillPicture {
+    const known = this.stills.get(run);
+    if (known !== undefined) return known;
+    const { picture, context } = this.newPicture(true);
+    const still = new StillPicture(picture, context, this.shapes, run, this.pose, this.place);
+    this.stills.set(run, still);
+    return still;
   }
 
   /** The character stands on the lower edge and keeps her head in the picture, whatever the canvas' shape. */
   private frameScene(): void {
     const [width, height] = this.data.size;
     const scale = Math.min(this.canvas.height / height, this.canvas.width / this.data.safeWidth);
-    this.painter.place(scale, (this.canvas.width - width * scale) / 2, this.canvas.height - height * scale);
+    this.place = [scale, (this.canvas.width - width * scale) / 2, this.canvas.height - height * scale];
+    this.painter.place(...this.place);
+    this.pose.setScale(scale);
   }
 
-  private drawBackdrop(): HTMLCanvasElement | OffscreenCanvas {
+  /** A canvas off the page, of the same size. */
+  private newPicture(alpha: boolean): { picture: HTMLCanvasElement | OffscreenCanvas; context: Context2d } {
     const { width, height } = this.canvas;
     let picture: HTMLCanvasElement | OffscreenCanvas;
     if (typeof OffscreenCanvas === "undefined") {
@@ -91,8 +123,14 @@ export class PuppetRenderer implements Renderer {
       picture.width = width;
       picture.height = height;
     } else picture = new OffscreenCanvas(width, height);
-    const context = picture.getContext("2d", { alpha: false });
-    if (context === null) throw new RendererError("The browser gave no second canvas for the backdrop.");
+    const context = picture.getContext("2d", { alpha });
+    if (context === null) throw new RendererError("The browser gave no second canvas to draw on.");
+    return { picture, context };
+  }
+
+  private drawBackdrop(): HTMLCanvasElement | OffscreenCanvas {
+    const { width, height } = this.canvas;
+    const { picture, context } = this.newPicture(false);
     const painter = new Painter(context, this.shapes);
     const [designWidth, designHeight] = this.data.size;
     const scale = Math.max(width / designWidth, height / designHeight);

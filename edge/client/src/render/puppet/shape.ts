@@ -59,11 +59,11 @@ export class Shape {
   }
 
   /** Add the keyforms, follow the bones, look through the camera. */
-  update(pose: Pose, centerX: number, centerY: number, focal: number): void {
+  update(pose: Pose, centerX: number, centerY: number, focal: number, matrices = pose.matrices): void {
     this.fade(pose);
     if (this.alpha <= 0 && this.layer.hidden !== true) return;
     this.addKeys(pose);
-    this.follow(pose, centerX, centerY, focal);
+    this.follow(matrices, centerX, centerY, focal);
   }
 
   private fade(pose: Pose): void {
@@ -86,9 +86,8 @@ export class Shape {
     }
   }
 
-  private follow(pose: Pose, centerX: number, centerY: number, focal: number): void {
+  private follow(m: Float64Array, centerX: number, centerY: number, focal: number): void {
     const { points, depth, mix } = this;
-    const m = pose.matrices;
     const b = this.bone * 12;
     const s = this.second * 12;
     let sumX = 0;
