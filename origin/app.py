@@ -195,11 +195,9 @@ def _origin_of(url: str) -> str:
 
 def _other_name(origin: str) -> str:
     """The same page by the other name of this machine; other machines stay themselves."""
-    for one, other in (("//127.0.0.1", "//localhost"), ("//localhost", "//127.0.0.1")):
-        host = urlsplit(origin).hostname
-        if host == one.removeprefix("//"):
-            return origin.replace(one, other, 1)
-    return origin
+    host = urlsplit(origin).hostname or ""
+    other = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}.get(host, host)
+    return origin.replace(f"//{host}", f"//{other}", 1)
 
 
 async def _read_body(request: Request) -> _Wanted:

@@ -119,32 +119,26 @@ class Broker:
         if self.count >= config.sessions_max:
             headers = {"Retry-After": str(_RETRY_AFTER_S)}
             raise ProblemError(503, "too-many-sessions", "All places are taken; try again in a moment.", headers)
-        self._opening += 1
+        session_id, epoch, created_at = self._identifier(), 1, self._clock.wall()
+        session = DialogueSession(
+            session_id, character, self._shared, self._bus, on_turn=self._on_turn, open_s_max=config.open_s_max
+        )
         try:
-            pops = await self.pops()
-            if not pops:
-                headers = {"Retry-After": str(_RETRY_AFTER_S)}
-                raise ProblemError(503, "no-pop", "No POP is running; start one with `python -m edge`.", headers)
-            # The newest start wins: the record of a POP that was killed may still be there.
-            pop = max(pops, key=lambda record: (record.started_at, record.name))
-            session_id, epoch = self._identifier(), 1
-            session = DialogueSession(
-                session_id,
-                character,
-                self._shared,
-                self._bus,
-                on_turn=self._on_turn,
-                open_s_max=config.open_s_max,
-            )
-            created_at = self._clock.wall()
-            record = SessionRecord(character=character.id, epoch=epoch, pop=pop.name, created_at=created_at)
-            revision = await self._store.create(_SESSIONS + session_id, msgspec.json.encode(record))
-            await session.start()
+            self._opening += 1
+            try:
+                pop = await self._choose_pop()
+                record = SessionRecord(character=character.id, epoch=epoch, pop=pop.name, created_at=created_at)
+                revision = await self._store.create(_SESSIONS + session_id, msgspec.json.encode(record))
+            finally:
+                self._opening -= 1
+            self._hold(session, revision)  # from here on its record is deleted with it
+            try:
+                await session.start()
+            except BaseException:
+                session.end("not-started")
+                raise
         except FabricError as error:
             raise ProblemError(503, "fabric-unreachable", f"The fabric cannot be used ({error.code}).") from None
-        finally:
-            self._opening -= 1
-        self._hold(session, revision)
         lifetime_s = min(TICKET_LIFETIME_S, max(1, int(config.open_s_max)))
         token = self._key.mint(
             issuer=self._issuer,
@@ -163,6 +157,14 @@ class Broker:
             "ice_servers": [],
             "expires_at": created_at + lifetime_s,
         }
+
+    async def _choose_pop(self) -> PopRecord:
+        """The newest start wins: the record of a POP that was killed may still be there."""
+        pops = await self.pops()
+        if not pops:
+            headers = {"Retry-After": str(_RETRY_AFTER_S)}
+            raise ProblemError(503, "no-pop", "No POP is running; start one with `python -m edge`.", headers)
+        return max(pops, key=lambda record: (record.started_at, record.name))
 
     async def warm(self) -> None:
         """Open and free one session that nobody sees, so that the first real one loads nothing."""

@@ -50,7 +50,7 @@ from origin.dialogue.clauses import split_clauses
 from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
 
-__all__ = ["DESCRIPTION", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "Said", "add_arguments", "make_sounds", "run", "spread"]
 
 DESCRIPTION = "the origin alone: words understood, strangers' words believed, time to answer, voice, memory"
 
@@ -89,14 +89,12 @@ def run(options: argparse.Namespace) -> Result:
     logger.remove()  # Pipecat's own log
     characters = load_characters()
     config = OriginConfig()
-    phrases = _spread(
-        tuple(characters[config.character].phrases()), options.recognised or (12 if options.quick else 60)
-    )
+    phrases = spread(tuple(characters[config.character].phrases()), options.recognised or (12 if options.quick else 60))
     asked = options.asked or (3 if options.quick else 20)
     others = list(itertools.islice(itertools.cycle(_OTHERS), 8 if options.quick else max(asked, len(_OTHERS))))
     with tempfile.TemporaryDirectory() as folder:
-        phrase_sounds = _sounds("phrase", phrases, Path(folder))
-        other_sounds = _sounds("other", others, Path(folder))
+        phrase_sounds = make_sounds("phrase", phrases, Path(folder))
+        other_sounds = make_sounds("other", others, Path(folder))
     sessions = options.sessions or (20 if options.quick else 50)
     return asyncio.run(_measure(config, characters, phrase_sounds, other_sounds, asked, sessions))
 
@@ -104,8 +102,8 @@ def run(options: argparse.Namespace) -> Result:
 async def _measure(
     config: OriginConfig,
     characters: dict[str, Character],
-    phrases: Sequence[_Said],
-    others: Sequence[_Said],
+    phrases: Sequence[Said],
+    others: Sequence[Said],
     asked: int,
     sessions: int,
 ) -> Result:
@@ -141,18 +139,21 @@ async def _measure(
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class Said:
+    """A text and its sound, float32[n] at 48 kHz."""
+
     text: str
     samples: NDArray[np.float32]
-    """48 kHz."""
 
 
-def _spread(texts: Sequence[str], count: int) -> list[str]:
+def spread(texts: Sequence[str], count: int) -> list[str]:
     """So many of them, from everywhere."""
-    return [texts[index * len(texts) // count] for index in range(min(count, len(texts)))]
+    count = min(count, len(texts))
+    return [texts[index * len(texts) // count] for index in range(count)]
 
 
-def _sounds(kind: str, texts: Sequence[str], folder: Path) -> list[_Said]:
+def make_sounds(kind: str, texts: Sequence[str], folder: Path) -> list[Said]:
+    """Let the voices say them in turn; the folder may be deleted afterwards."""
     questions = [
         Question(
             name=f"{kind}{index}",
@@ -164,13 +165,13 @@ def _sounds(kind: str, texts: Sequence[str], folder: Path) -> list[_Said]:
         for index, text in enumerate(texts)
     ]
     files = render(questions, folder)
-    return [_Said(each.text, read_audio(files[each.name], length_s_max=30.0)) for each in questions]
+    return [Said(each.text, read_audio(files[each.name], length_s_max=30.0)) for each in questions]
 
 
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
-async def _recognise(shared: Shared, phrases: Sequence[_Said], others: Sequence[_Said]) -> Result:
+async def _recognise(shared: Shared, phrases: Sequence[Said], others: Sequence[Said]) -> Result:
     """Words and the judge between grammar and dictation."""
     assert shared.ears is not None
     character = shared.config.character
@@ -208,7 +209,7 @@ async def _recognise(shared: Shared, phrases: Sequence[_Said], others: Sequence[
     )
 
 
-async def _final_ms(shared: Shared, said: _Said) -> float:
+async def _final_ms(shared: Shared, said: Said) -> float:
     """From the end of the sound to the words, where the recogniser has heard the sound already."""
     assert shared.ears is not None
     heard = asyncio.Event()
@@ -346,7 +347,7 @@ async def _type(shared: Shared, count: int) -> dict[str, float]:
     }
 
 
-async def _answer(shared: Shared, said: _Said) -> _Answer:
+async def _answer(shared: Shared, said: Said) -> _Answer:
     """One question, spoken in real time, in a session of its own."""
     caller = await _Caller.connect(shared, "spoken")
     microphone = Microphone(now=time.monotonic())

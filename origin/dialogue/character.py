@@ -22,49 +22,10 @@ __all__ = ["APOLOGIES", "Character", "Feeling", "Intent", "Voice", "load_charact
 APOLOGIES: Final = ("stt-failed", "tts-failed", "llm-slow", "llm-failed")
 """Faults that every character can apologise for."""
 _IDENTIFIER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
-_PHONES: Final = frozenset(
-    [
-        "AA",
-        "AE",
-        "AH",
-        "AO",
-        "AW",
-        "AY",
-        "B",
-        "CH",
-        "D",
-        "DH",
-        "EH",
-        "ER",
-        "EY",
-        "F",
-        "G",
-        "HH",
-        "IH",
-        "IY",
-        "JH",
-        "K",
-        "L",
-        "M",
-        "N",
-        "NG",
-        "OW",
-        "OY",
-        "P",
-        "R",
-        "S",
-        "SH",
-        "T",
-        "TH",
-        "UH",
-        "UW",
-        "V",
-        "W",
-        "Y",
-        "Z",
-        "ZH",
-    ]
-)
+_PHONES: Final = frozenset({
+    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY", "JH",
+    "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH",
+})  # fmt: skip
 _LINE_CHARS_MAX: Final = 600
 _NEUTRAL: Final = "neutral"
 

@@ -112,8 +112,7 @@ class GuardedOpenAILLMService(OpenAILLMService):
         stall_s: float,
     ) -> None:
         super().__init__(
-            # The client insists on some key; servers of one's own need none.
-            api_key=api_key or "none",
+            api_key=api_key,
             base_url=base_url,
             settings=OpenAILLMService.Settings(model=model, system_instruction=character.persona),
         )

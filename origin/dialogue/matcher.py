@@ -19,80 +19,16 @@ _SCORE_MIN: Final = 72.0
 _SHORT_SCORE_MIN: Final = 88.0
 """One or two words are alike by accident."""
 _SHORT_WORDS_MAX: Final = 2
-_DANGLING: Final = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "the",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "with",
-        "for",
-        "from",
-        "by",
-        "or",
-        "but",
-        "so",
-        "because",
-        "if",
-        "what's",
-        "is",
-        "are",
-        "was",
-        "my",
-        "your",
-        "about",
-        "how",
-        "why",
-        "which",
-        "who",
-        "whose",
-        "very",
-        "than",
-        "like",
-        "um",
-        "uh",
-        "er",
-        "tell",
-        "me",
-        "can",
-        "could",
-        "would",
-        "does",
-        "do",
-    ]
-)
+_DANGLING: Final = frozenset({
+    "a", "an", "and", "the", "of", "to", "in", "on", "at", "with", "for", "from", "by", "or", "but", "so", "because",
+    "if", "what's", "is", "are", "was", "my", "your", "about", "how", "why", "which", "who", "whose", "very", "than",
+    "like", "um", "uh", "er", "tell", "me", "can", "could", "would", "does", "do",
+})  # fmt: skip
 """Nobody ends a question with these words; the user is looking for the next one."""
-_STOP_WORDS: Final = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "is",
-        "are",
-        "was",
-        "please",
-        "me",
-        "i",
-        "you",
-        "it",
-        "that",
-        "this",
-        "there",
-        "do",
-        "does",
-        "can",
-    ]
-)
+_STOP_WORDS: Final = frozenset({
+    "a", "an", "the", "of", "to", "in", "on", "at", "is", "are", "was", "please", "me", "i", "you", "it", "that",
+    "this", "there", "do", "does", "can",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from typing import Final
@@ -18,8 +17,6 @@ from core.speech.messages import MicrophonePacket
 from origin.dialogue.opus_voice import MicrophoneDecoder
 
 __all__ = ["SAMPLE_RATE_HZ", "Levels", "MediaClock", "Microphone", "RecentSound"]
-
-_log = logging.getLogger(__name__)
 
 SAMPLE_RATE_HZ: Final = 16_000
 _CHUNK: Final = bytes(SAMPLE_RATE_HZ // 50 * 2)

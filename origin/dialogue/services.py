@@ -6,9 +6,10 @@ character, and gives a service of its own to every session.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pipecat.processors.frame_processor import FrameProcessor
 
@@ -16,18 +17,17 @@ from core.errors import ConfigError
 from core.host.entropy import Entropy
 from origin.config import OriginConfig
 from origin.dialogue.character import Character
+from origin.dialogue.detector import load_detector
+from origin.dialogue.ending import EndingJudge
 from origin.dialogue.matcher import Matcher
 from origin.dialogue.stt import EarPool
 from origin.dialogue.tts import VoiceWorker
 
-if TYPE_CHECKING:
-    from origin.dialogue.ending import EndingJudge
+__all__ = ["LLM", "STT", "TTS", "Shared", "check_services"]
 
 _WARM_UP_BYTES: Final = 32_000
 _NO_KEY: Final = "none"
 """The OpenAI client insists on some key; servers of one's own need none."""
-
-__all__ = ["LLM", "STT", "TTS", "Shared", "check_services"]
 
 
 @dataclass(slots=True)
@@ -53,31 +53,27 @@ class Shared:
 
     async def start(self) -> None:
         """Start the workers that the configuration asks for, and load what sessions need. Idempotent."""
-        from origin.dialogue.detector import load_detector
-
         load_detector()
+        loading: list[Awaitable[None]] = []
         if self.config.tts.service == "espeak" and self.voice is None:
             self.voice = VoiceWorker(self.config.tts.timeout_s)
-            self.voice.process.start()
+            loading.append(self.voice.start())
         if self.config.stt.service == "pocketsphinx" and self.ears is None:
             self.ears = EarPool(self.config.stt.workers, tuple(self.characters.values()))
-            await self.ears.start()
+            loading.append(self.ears.start())
         if self.config.turn.smart and self.ending is None:
-            from origin.dialogue.ending import EndingJudge
+            loading.append(self._load_ending())
+        await asyncio.gather(*loading)
 
-            self.ending = EndingJudge()
-            await self.ending.probability(bytes(_WARM_UP_BYTES))
-        if self.voice is not None:
-            await self.voice.process.wait_up(30.0)
+    async def _load_ending(self) -> None:
+        self.ending = await asyncio.to_thread(EndingJudge)
+        await self.ending.probability(bytes(_WARM_UP_BYTES))
 
     async def aclose(self) -> None:
-        """End the workers."""
+        """End the workers, all at the same time."""
         if self.ending is not None:
             self.ending.close()
-        if self.ears is not None:
-            await self.ears.aclose()
-        if self.voice is not None:
-            await self.voice.aclose()
+        await asyncio.gather(*(part.aclose() for part in (self.ears, self.voice) if part is not None))
 
 
 Factory = Callable[[Shared, Character], FrameProcessor]
@@ -116,7 +112,7 @@ def _openai_llm(shared: Shared, character: Character) -> FrameProcessor:
         character,
         base_url=config.base_url,
         model=config.model,
-        api_key=config.api_key,
+        api_key=config.api_key or _NO_KEY,
         first_token_s=config.first_token_s,
         stall_s=config.stall_s,
     )

@@ -51,6 +51,7 @@ _log = logging.getLogger(__name__)
 
 _DETECTOR_CONFIDENCE: Final = 0.6
 _DETECTOR_START_S: Final = 0.1
+_START_S_MAX: Final = 10.0
 _END_S_MAX: Final = 2.0
 _REHEARSAL_S_MAX: Final = 10.0
 
@@ -106,7 +107,10 @@ class DialogueSession:
         self._worker = _pipeline(self._state, self._microphone, self._voice, character, shared)
 
     async def start(self) -> None:
-        """Subscribe and warm the pipeline up. Raises: FabricError: the bus is out of reach."""
+        """Subscribe and warm the pipeline up.
+
+        Raises: FabricError: the bus is out of reach. TimeoutError: a service does not start.
+        """
         loop = asyncio.get_running_loop()
         self._subscription = await self._bus.subscribe(up_subject(self.id))
         runner = WorkerRunner(handle_sigint=False, check_dangling_tasks=False)
@@ -123,7 +127,8 @@ class DialogueSession:
             loop.create_task(self._listen(self._subscription), name=f"up {self.id}"),
             loop.create_task(self._watch(), name=f"watch {self.id}"),
         ]
-        await started.wait()
+        async with asyncio.timeout(_START_S_MAX):
+            await started.wait()
         self._send_ready()
 
     async def rehearse(self) -> None:

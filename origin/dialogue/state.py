@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pipecat.processors.aggregators.llm_context import LLMContext
 
@@ -85,7 +85,7 @@ class DialogueState:
         self.marks = TurnMarks()
         return self.turn_id
 
-    def turn(self, state: Any) -> None:
+    def turn(self, state: Literal["listening", "thinking", "speaking", "idle"]) -> None:
         """Publish what the origin believes is going on."""
         self.send(TurnState(state=state, turn_id=self.turn_id))
 

@@ -197,8 +197,7 @@ class EarPool:
 
     async def aclose(self) -> None:
         """End all workers."""
-        for ear in self.ears:
-            await ear.process.aclose()
+        await asyncio.gather(*(ear.process.aclose() for ear in self.ears))
 
     def listen(self, character: str, on_partial: Callable[[str], None]) -> Hearing:
         """Begin an utterance."""

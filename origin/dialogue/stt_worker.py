@@ -57,16 +57,7 @@ class _Ears:
             case Finish() if command.id == self._current:
                 self._current = 0
                 heard = self._recogniser.finish()
-                self._pipe.send(
-                    Recognised(
-                        id=command.id,
-                        text=heard.text,
-                        in_grammar=heard.in_grammar,
-                        score_gap=heard.score_gap,
-                        likeness=heard.likeness,
-                        dictation=heard.dictation_text,
-                    )
-                )
+                self._pipe.send(Recognised(id=command.id, text=heard.text, in_grammar=heard.in_grammar))
             case Cancel() if command.id == self._current:
                 self._abandon()
             case _:

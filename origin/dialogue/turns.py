@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -40,8 +39,6 @@ from origin.dialogue.microphone import Levels
 from origin.dialogue.state import DialogueState
 
 __all__ = ["Conversation", "EndingStopStrategy"]
-
-_log = logging.getLogger(__name__)
 
 _FINISHED: Final[dict[Completeness, float]] = {"unknown": 0.5, "incomplete": 0.9}
 """How sure the judge of the sound must be."""

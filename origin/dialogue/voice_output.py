@@ -7,7 +7,6 @@ it once on the track. Packets leave at most SPEECH_AHEAD_S_MAX ahead of real tim
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import Any, Final
 
@@ -42,8 +41,6 @@ from origin.dialogue.opus_voice import VoiceEncoder
 from origin.dialogue.state import DialogueState
 
 __all__ = ["VoiceOutput"]
-
-_log = logging.getLogger(__name__)
 
 _Samples = npt.NDArray[np.int16]
 _BURST_PACKETS: Final = 8
@@ -174,16 +171,12 @@ class VoiceOutput(FrameProcessor):
         await self._send_whole_packets(current)
 
     async def _send_whole_packets(self, current: _Open) -> None:
-        offset = 0
-        while len(current.pcm) - offset >= TICK_SAMPLES:
+        while len(current.pcm) >= TICK_SAMPLES:
             await self._pace(current)
             if self._open is not current:
                 return  # interrupted meanwhile
-            self._send(current, current.pcm[offset : offset + TICK_SAMPLES])
-            offset += TICK_SAMPLES
-            # Kept exact after every packet: an interruption may come at the next await.
-            current.pcm = current.pcm[offset:]
-            offset = 0
+            packet, current.pcm = current.pcm[:TICK_SAMPLES], current.pcm[TICK_SAMPLES:]
+            self._send(current, packet)
 
     async def _pace(self, current: _Open) -> None:
         """Wait until the next packet is at most SPEECH_AHEAD_S_MAX ahead of real time."""

@@ -104,9 +104,6 @@ class Recognised(_Message, frozen=True, kw_only=True, tag="recognised"):
     id: int
     text: str
     in_grammar: bool
-    score_gap: float
-    likeness: float
-    dictation: str
 
 
 # --- voice -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import msgspec
 
@@ -27,11 +27,9 @@ _STOP_S_MAX: Final = 0.5
 _BACKLOG_BYTES_MAX: Final = 8 * 1024 * 1024
 """Four minutes of speech: a worker that is so far behind is stuck, and is replaced."""
 
-Report_co = TypeVar("Report_co", covariant=True)
 
-
-class _Decoder(Protocol[Report_co]):
-    def decode(self, buf: bytes, /) -> Report_co: ...
+class _Decoder(Protocol):
+    def decode(self, buf: bytes, /) -> msgspec.Struct: ...
 
 
 class WorkerGoneError(Exception):
@@ -56,7 +54,7 @@ class WorkerProcess:
     def __init__(
         self,
         module: str,
-        decoder: _Decoder[msgspec.Struct],
+        decoder: _Decoder,
         *,
         on_report: Callable[[msgspec.Struct], None],
         on_up: Callable[[], None],

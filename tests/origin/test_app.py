@@ -12,12 +12,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import CollectorRegistry
 
+from core.errors import FabricError
 from core.fabric.memory import MemoryBus, MemoryStore
 from core.host.clock import ManualClock
 from core.session.claims import SCOPE_WEBRTC, check_claims
 from origin.app import OriginMetrics, build_app
 from origin.broker import Broker
 from origin.dialogue.services import Shared
+from origin.dialogue.session import DialogueSession
 from origin.tokens import TicketKey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -144,3 +146,18 @@ async def test_a_flood_of_requests_opens_no_more_than_there_are_places(shared: S
             assert int(response.headers["retry-after"]) > 0
         await broker.aclose()
         assert (await client.post("/v1/sessions")).status_code == 201  # a place that is free again is given
+
+
+async def test_a_session_that_cannot_start_holds_no_place(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(session: DialogueSession) -> None:
+        raise FabricError("unreachable", "the bus is out of reach")
+
+    async with _client(shared, sessions_max=1) as (client, store, broker):
+        with monkeypatch.context() as patched:
+            patched.setattr(DialogueSession, "start", fail)
+            _problem(await client.post("/v1/sessions"), 503, "fabric-unreachable")
+        async with asyncio.timeout(3):
+            while broker.count:
+                await asyncio.sleep(0.01)
+        assert await store.keys("sessions.") == []
+        assert (await client.post("/v1/sessions")).status_code == 201

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import soxr
 from pipecat.audio.vad.vad_analyzer import VADParams, VADState
 
 from loadtests.audio import read_audio
 from origin.dialogue.detector import SharedSileroAnalyzer, load_detector
-from tests.test_tidy import ROOT
 
 PARAMS = VADParams(confidence=0.6, start_secs=0.1, stop_secs=0.15, min_volume=0.0)
 
@@ -18,7 +19,7 @@ def make() -> SharedSileroAnalyzer:
 
 
 def question() -> bytes:
-    sound = soxr.resample(read_audio(ROOT / "tests/data/mars.wav", length_s_max=9.0), 48_000, 16_000)
+    sound = soxr.resample(read_audio(Path(__file__).parents[1] / "data/mars.wav", length_s_max=9.0), 48_000, 16_000)
     return bytes((np.concatenate([sound, np.zeros(8_000)]) * 32_767).astype("<i2").tobytes())
 
 
