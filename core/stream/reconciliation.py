@@ -1,7 +1,7 @@
 """What a viewer decodes, acknowledges and asks for: divergence ends within one round trip. Sans-IO.
 
 A frame that lacks its baseline, or whose checksum differs, is not drawn; a keyframe is asked for at once, and
-again with every report until a frame can be decoded. Mirrors the receiving half of edge/client/src/transports/encodedPipe.ts.
+again with every report until a frame can be decoded. Mirrors the receiving half of the client's encodedPipe.ts.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ const WINDOW_MS = 1_500;
 const JITTER_MS_MIN = 4;
 const JITTER_MS_MAX = 70;
 const INTERVAL_MS_MAX = 100;
+/** Bounds the window against a flood; at 50 packets a second it holds 75. */
+const ARRIVALS_MAX = 512;
 
 interface Arrival {
   readonly atMs: number;
@@ -27,7 +29,15 @@ export class ArrivalClock {
     }
     if (this.#newestTicks === null || ticks > this.#newestTicks) this.#newestTicks = ticks;
     this.#arrivals.push({ atMs, offsetMs: ticks / TICKS_PER_MS - atMs });
-    while (this.#arrivals[0]!.atMs < atMs - WINDOW_MS) this.#arrivals.shift();
+    while (this.#arrivals[0]!.atMs < atMs - WINDOW_MS || this.#arrivals.length > ARRIVALS_MAX) this.#arrivals.shift();
+  }
+
+  /** How much later than the quickest frame lately this one comes, in milliseconds; 0 before the first. */
+  latenessMs(ticks: number, atMs: number): number {
+    if (this.#arrivals.length === 0) return 0;
+    let earliest = -Infinity;
+    for (const arrival of this.#arrivals) earliest = Math.max(earliest, arrival.offsetMs);
+    return earliest - (ticks / TICKS_PER_MS - atMs);
   }
 
   /** How far behind the quickest arrival motion is drawn, in milliseconds. */

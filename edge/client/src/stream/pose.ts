@@ -30,11 +30,12 @@ export function mixPoses(target: Pose, from: AnimationFrame, to: AnimationFrame,
     const a = from.weights[index]!;
     target.weights[index] = Math.min(1, Math.max(0, a + (to.weights[index]! - a) * t));
   }
-  for (let start = 0; start < target.joints.length; start += 4) mixQuaternions(target.joints, from, to, start, t);
+  for (let start = 0; start < target.joints.length; start += 4) mixJoint(target.joints, from, to, start, t);
   target.syncScore = Math.min(1, Math.max(0, from.syncScore + (to.syncScore - from.syncScore) * t));
 }
 
-function mixQuaternions(
+/** One joint of `mixPoses`, at `start` of the flat array; `target` may be one of the two. */
+export function mixJoint(
   target: Float32Array,
   from: AnimationFrame,
   to: AnimationFrame,

@@ -1,6 +1,7 @@
 import type { AnimationFrame } from "../avatar/frame";
 import { ArrivalClock } from "./arrivalClock";
 import { addIdle } from "./idle";
+import { limitMotion } from "./plausibility";
 import { Playhead } from "./playhead";
 import { copyPose, mixPoses, restPose, smoothstep, type Pose } from "./pose";
 import { TICKS_PER_MS } from "./timestamps";
@@ -9,8 +10,6 @@ const FRAMES_MAX = 256;
 /** Motion may run this far beyond the newest frame: two frames; more would be invention (facts: no gain at three). */
 const EXTRAPOLATION_MS_MAX = 40;
 const EXTRAPOLATION_DAMPING_MS = 24;
-/** Without any frame for this long the face lives by itself. */
-const STALL_MS = 260;
 const IDLE_IN_MS = 450;
 const IDLE_OUT_MS = 260;
 const CROSSFADE_MS = 110;
@@ -18,6 +17,9 @@ const CROSSFADE_MS = 110;
 const SPEECH_TAIL_MS = 100;
 /** Where nobody can say what is audible, speech is drawn this much later than silence: a usual jitter buffer. */
 const ASSUMED_BUFFER_MS = 45;
+/** A media time this far from what the clocks say is absurd; that many in a row are a new clock. */
+const ABSURD_MS = 5_000;
+const ABSURD_IN_A_ROW = 5;
 
 /** One decoded frame on the media timeline. */
 export interface MotionFrame {
@@ -52,10 +54,14 @@ export interface MotionSample {
  * While there is voice the frame of the media time **audible now** is drawn. In silence nobody hears a difference and
  * waiting would only make the face slow, so frames are drawn on arrival. The change between the two moves the playhead
  * with bounded velocity. A short gap is extrapolated, a longer one becomes the local idle layer until frames return.
+ * Whatever happens, the drawn pose moves no quicker than a face can. Mirrors core/stream/playout.py; both are held to
+ * tests/vectors/playout.json.
  */
 export class MotionTimeline {
   /** 0…1, how lively the idle layer is; less for people who asked for reduced motion. */
   liveliness = 1;
+  /** Frames of no use, by reason: a newer one was drawn already, it was there already, too many, an absurd time. */
+  readonly dropped = { late: 0, duplicate: 0, overflow: 0, absurd: 0 };
 
   readonly #frames: MotionFrame[] = [];
   readonly #arrivals = new ArrivalClock();
@@ -64,23 +70,36 @@ export class MotionTimeline {
   readonly #network = restPose();
   readonly #idlePose = restPose();
   readonly #fadeFrom = restPose();
+  /** What was drawn last; `#pose` is in the caller's hands between two samples. */
+  readonly #drawn = restPose();
   #fadeStartMs = -Infinity;
   #speechEndTicks = -Infinity;
   #cutTicks = -Infinity;
-  #lastArrivalMs = -Infinity;
+  #pastTicks = -Infinity;
+  #absurd = 0;
   #idle = 1;
-  #sampledMs = 0;
+  #starved = true;
+  #sampledMs: number | null = null;
 
   /** Add a decoded frame; order does not matter, duplicates are ignored. @returns false if it was of no use. */
   push(frame: MotionFrame): boolean {
+    if (Math.abs(this.#arrivals.latenessMs(frame.ticks, frame.arrivalMs)) > ABSURD_MS) {
+      this.#absurd += 1;
+      if (this.#absurd < ABSURD_IN_A_ROW) return this.#drop("absurd");
+      this.reset(frame.arrivalMs);
+    }
+    this.#absurd = 0;
+    this.#arrivals.observe(frame.ticks, frame.arrivalMs);
+    if (frame.ticks < this.#pastTicks) return this.#drop("late");
     let place = this.#frames.length;
     while (place > 0 && this.#frames[place - 1]!.ticks > frame.ticks) place -= 1;
-    if (place > 0 && this.#frames[place - 1]!.ticks === frame.ticks) return false;
-    if (place === 0 && this.#frames.length === FRAMES_MAX) return false;
+    if (place > 0 && this.#frames[place - 1]!.ticks === frame.ticks) return this.#drop("duplicate");
+    if (place === 0 && this.#frames.length === FRAMES_MAX) return this.#drop("overflow");
     this.#frames.splice(place, 0, frame);
-    if (this.#frames.length > FRAMES_MAX) this.#frames.shift();
-    this.#arrivals.observe(frame.ticks, frame.arrivalMs);
-    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, frame.arrivalMs);
+    if (this.#frames.length > FRAMES_MAX) {
+      this.#frames.shift();
+      this.dropped.overflow += 1;
+    }
     if (frame.speech && frame.ticks >= this.#cutTicks)
       this.#speechEndTicks = Math.max(this.#speechEndTicks, frame.ticks + 20 * TICKS_PER_MS);
     return true;
@@ -116,22 +135,26 @@ export class MotionTimeline {
    * @param audibleTicks media time audible at `nowMs`; null where nobody can say.
    */
   sample(nowMs: number, audibleTicks: number | null): MotionSample {
-    const elapsedMs = Math.max(0, nowMs - this.#sampledMs);
+    const elapsedMs = this.#sampledMs === null ? null : Math.max(0, nowMs - this.#sampledMs);
     this.#sampledMs = nowMs;
     const speaking = this.speaking(audibleTicks);
     let source: MotionSource = "idle";
     let sequenceNumber: number | null = null;
     const target = this.#target(nowMs, speaking, audibleTicks);
-    if (target !== null) {
+    this.#starved = true;
+    if (target !== null && this.#frames.length > 0) {
       if (this.#playhead.advance(nowMs, target)) this.#startFade(nowMs);
       const at = this.#interpolate(this.#playhead.ticks!);
       sequenceNumber = at.sequenceNumber;
-      source = at.extrapolated ? "extrapolated" : speaking && audibleTicks !== null ? "audible" : "arrival";
+      this.#starved = at.overMs > EXTRAPOLATION_MS_MAX;
+      source = at.overMs > 0 ? "extrapolated" : speaking && audibleTicks !== null ? "audible" : "arrival";
     }
-    this.#blendIdle(nowMs, elapsedMs);
+    this.#blendIdle(nowMs, elapsedMs ?? 0);
     if (this.#idle >= 1) source = "idle";
     const fade = (nowMs - this.#fadeStartMs) / CROSSFADE_MS;
     if (fade < 1) mixPoses(this.#pose, this.#fadeFrom, this.#pose, smoothstep(fade));
+    if (elapsedMs !== null) limitMotion(this.#pose, this.#drawn, elapsedMs);
+    copyPose(this.#drawn, this.#pose);
     const ticks = source === "idle" ? null : this.#playhead.ticks;
     return {
       pose: this.#pose,
@@ -149,8 +172,13 @@ export class MotionTimeline {
     this.#playhead.reset();
     this.#speechEndTicks = -Infinity;
     this.#cutTicks = -Infinity;
-    this.#lastArrivalMs = -Infinity;
+    this.#pastTicks = -Infinity;
     this.#startFade(nowMs);
+  }
+
+  #drop(reason: keyof MotionTimeline["dropped"]): false {
+    this.dropped[reason] += 1;
+    return false;
   }
 
   #target(nowMs: number, speaking: boolean, audibleTicks: number | null): number | null {
@@ -161,12 +189,12 @@ export class MotionTimeline {
   }
 
   #startFade(nowMs: number): void {
-    copyPose(this.#fadeFrom, this.#pose);
+    copyPose(this.#fadeFrom, this.#drawn);
     this.#fadeStartMs = nowMs;
   }
 
   /** Write the network's pose at `ticks` into `#network` and let go of frames that lie behind. */
-  #interpolate(ticks: number): { sequenceNumber: number; extrapolated: boolean } {
+  #interpolate(ticks: number): { sequenceNumber: number; overMs: number } {
     const frames = this.#frames;
     let next = frames.length;
     while (next > 0 && frames[next - 1]!.ticks > ticks) next -= 1;
@@ -177,12 +205,14 @@ export class MotionTimeline {
     const after = frames[next];
     const before = frames[next - 1];
     if (!before) {
+      this.#pastTicks = -Infinity;
       copyPose(this.#network, after!.frame);
-      return { sequenceNumber: after!.sequenceNumber, extrapolated: false };
+      return { sequenceNumber: after!.sequenceNumber, overMs: 0 };
     }
+    this.#pastTicks = before.ticks;
     if (after) {
       mixPoses(this.#network, before.frame, after.frame, (ticks - before.ticks) / (after.ticks - before.ticks));
-      return { sequenceNumber: before.sequenceNumber, extrapolated: false };
+      return { sequenceNumber: before.sequenceNumber, overMs: 0 };
     }
     const overMs = (ticks - before.ticks) / TICKS_PER_MS;
     const previous = frames[next - 2];
@@ -194,12 +224,11 @@ export class MotionTimeline {
       const intervalMs = (before.ticks - previous.ticks) / TICKS_PER_MS;
       mixPoses(this.#network, previous.frame, before.frame, 1 + damped / intervalMs);
     }
-    return { sequenceNumber: before.sequenceNumber, extrapolated: overMs > 0 };
+    return { sequenceNumber: before.sequenceNumber, overMs: Math.max(0, overMs) };
   }
 
   #blendIdle(nowMs: number, elapsedMs: number): void {
-    const stalled = nowMs - this.#lastArrivalMs > STALL_MS;
-    const step = stalled ? elapsedMs / IDLE_IN_MS : -elapsedMs / IDLE_OUT_MS;
+    const step = this.#starved ? elapsedMs / IDLE_IN_MS : -elapsedMs / IDLE_OUT_MS;
     this.#idle = Math.min(1, Math.max(0, this.#idle + step));
     if (this.#idle === 0) {
       copyPose(this.#pose, this.#network);
