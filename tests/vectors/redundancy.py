@@ -99,8 +99,8 @@ def _receive(units: Iterable[Unit], *, sound: bool = False) -> tuple[list[Case],
     decoder, received = FecDecoder(sound=sound), []
     for number, content, fec in units:
         result = decoder.receive(number, content, fec)
-        dropped = isinstance(result, Dropped)
-        restored = [] if dropped else [{"sequenceNumber": each, "block": data.hex()} for each, data in result]
+        found = () if isinstance(result, Dropped) else result
+        restored = [{"sequenceNumber": each, "block": data.hex()} for each, data in found]
         received.append(
             {"sequenceNumber": number, "block": content.hex(), "fec": fec.hex(),
              "outcome": result.reason if isinstance(result, Dropped) else "new", "restored": restored}
