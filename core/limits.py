@@ -94,6 +94,8 @@ KEY_SET_SIZE_BYTES_MAX: Final = 65_536
 KEY_SET_REFRESH_S_MIN: Final = 5.0
 """An unknown key id makes the key set be fetched again, at most this often."""
 KEY_SET_TIMEOUT_S: Final = 3.0
+KEY_SET_AGE_S_MAX: Final = 300.0
+"""Older keys are fetched again, so that a withdrawn one stops counting; while the origin is away they still count."""
 SESSION_IDLE_S_MAX: Final = 900
 LISTENING_S_MAX: Final = 4.0
 """A face that hears nothing more goes back to idle."""

@@ -16,6 +16,7 @@ from jwt.utils import base64url_decode
 
 from core.errors import AdmissionError
 from core.limits import (
+    KEY_SET_AGE_S_MAX,
     KEY_SET_REFRESH_S_MIN,
     KEY_SET_SIZE_BYTES_MAX,
     KEY_SET_TIMEOUT_S,
@@ -74,10 +75,10 @@ class KeySet:
         Raises: AdmissionError: `unknown-key`; `keys-unavailable` when no key set could be had at all.
         """
         known = self._keys.get(key_id)
-        if known is not None:
+        if known is not None and not self._aged():
             return known
         async with self._lock:
-            if key_id not in self._keys:
+            if key_id not in self._keys or self._aged():
                 await self._refresh()
         known = self._keys.get(key_id)
         if known is not None:
@@ -85,6 +86,9 @@ class KeySet:
         if not self._keys:
             raise AdmissionError("keys-unavailable", "The origin's keys cannot be had right now; try again.")
         raise AdmissionError("unknown-key", "The ticket was signed with a key that the origin does not publish.")
+
+    def _aged(self) -> bool:
+        return self._asked_at is not None and self._clock() - self._asked_at > KEY_SET_AGE_S_MAX
 
     async def _refresh(self) -> None:
         now = self._clock()

@@ -105,7 +105,10 @@ class Conductor:
         # One broken session must not take the other sessions' ticks with it.
         _log.exception("a session failed in its tick and is served no longer")
         self.remove(session)
-        session.fail("internal-error")
+        try:
+            session.fail("internal-error")
+        except Exception:
+            _log.exception("and it could not even end")
 
     async def run(self) -> None:
         """Conduct until cancelled."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 __all__ = ["PopMetrics"]
 
@@ -33,8 +37,28 @@ class PopMetrics:
         )
         self.packets_sent = Counter("edge_packets_sent", "Access units sent", registry=registry)
         self.packets_received = Counter("edge_packets_received", "Microphone packets received", registry=registry)
+        self.speech_underruns = Counter(
+            "edge_speech_underruns", "Ticks on which an unfinished answer had nothing to say", registry=registry
+        )
+        self.speech_holes = Counter("edge_speech_holes", "Packets of answers that never came", registry=registry)
+        self._registry = registry
         self._dropped = Counter("edge_dropped", "Inputs dropped on purpose", ["reason"], registry=registry)
+
+    def follow(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Export a total that somebody else counts; read at every scrape."""
+        self._registry.register(_Total(name, documentation, read))
 
     def dropped(self, reason: str) -> None:
         """One input was dropped on purpose."""
         self._dropped.labels(reason).inc()
+
+
+class _Total(Collector):
+    def __init__(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._read = read
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """See Collector."""
+        yield CounterMetricFamily(self._name, self._documentation, value=self._read())

@@ -91,6 +91,9 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
     server = uvicorn.Server(
         uvicorn.Config(parts.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
+    # What lives as long as the process is not worth a collector's pause in the middle of a tick.
+    gc.collect()
+    gc.freeze()
     tasks = [
         asyncio.create_task(parts.conductor.run(), name="conductor"),
         asyncio.create_task(parts.fabric_latency.run(), name="fabric-latency"),
@@ -100,9 +103,6 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
     for task in tasks:
         task.add_done_callback(_complain)
     await announcement.publish()
-    # What lives as long as the process is not worth a collector's pause in the middle of a tick.
-    gc.collect()
-    gc.freeze()
     _log.info("POP %s serves on %s", config.name, url)
     try:
         yield
@@ -133,6 +133,10 @@ class _Parts:
         self.conductor = Conductor(
             animator=animator, observe_lateness=metrics.tick_lateness_seconds.observe, clock=clock.monotonic
         )
+        metrics.follow(
+            "edge_ticks_skipped", "Session ticks that were too late to send", lambda: self.conductor.ticks_skipped
+        )
+        metrics.follow("edge_phonemes_unknown", "Phonemes without a shape", lambda: animator.unknown_phonemes)
         self.fabric_latency = _FabricLatency(bus, clock, metrics)
         services = SessionServices(
             animator=animator,

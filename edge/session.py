@@ -475,6 +475,8 @@ class Session:
         if self._connected:
             self._services.metrics.sessions_active.dec()
         self._connected = False
+        self._services.metrics.speech_underruns.inc(self._track.underruns)
+        self._services.metrics.speech_holes.inc(self._track.holes)
         self._services.animator.close(self._slot)
         self._send_up(Closed(reason=reason))
         self._on_ended(reason)

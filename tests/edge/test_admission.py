@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.utils import base64url_encode
 
 from core.errors import AdmissionError
-from core.limits import KEY_SET_REFRESH_S_MIN, TOKEN_SIZE_BYTES_MAX
+from core.limits import KEY_SET_AGE_S_MAX, KEY_SET_REFRESH_S_MIN, TOKEN_SIZE_BYTES_MAX
 from edge.admission import Admission, KeySet, SpentTickets, parse_key_set
 
 NOW = 1_800_000_000
@@ -120,6 +120,18 @@ async def test_a_new_key_is_fetched_but_not_for_everybody(origin: Origin) -> Non
     for number in range(20):
         assert await refused(admission, origin.ticket(kid=f"forged-{number}")) == "unknown-key"
     assert origin.fetches == 2
+
+
+async def test_a_withdrawn_key_stops_counting_once_the_origin_says_so(origin: Origin) -> None:
+    admission = origin.admission()
+    await admission.admit(origin.ticket(), "s1", now_wall=NOW)
+    origin.published = {"k2": Ed25519PrivateKey.generate()}
+    origin.now += KEY_SET_AGE_S_MAX + 1
+    origin.down = True
+    assert (await admission.admit(origin.ticket(jti="t2"), "s1", now_wall=NOW)).ticket_id == "t2"
+    origin.down = False
+    origin.now += KEY_SET_AGE_S_MAX + 1
+    assert await refused(admission, origin.ticket(jti="t3")) == "unknown-key"
 
 
 async def test_an_origin_that_is_down(origin: Origin) -> None:
