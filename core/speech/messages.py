@@ -84,7 +84,6 @@ class Opened(_Message, frozen=True, kw_only=True, tag="opened"):
 
     epoch: int
     transport: str
-    microphone: bool = False
 
 
 class MicrophonePacket(_Message, frozen=True, kw_only=True, tag="mic"):
@@ -115,7 +114,6 @@ class UserText(_Message, frozen=True, kw_only=True, tag="user-text"):
     """The viewer typed something (at most limits.TEXT_CHARS_MAX characters)."""
 
     text: str
-    message_id: str = ""
 
 
 class BargeIn(_Message, frozen=True, kw_only=True, tag="barge-in"):

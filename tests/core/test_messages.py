@@ -15,7 +15,7 @@ _ticks = st.integers(-(1 << 40), 1 << 40)
 _spans = st.builds(messages.PhonemeSpan, _text, _ticks, _ticks, st.integers(0, 2))
 _words = st.builds(messages.WordSpan, _text, _ticks, _ticks)
 _up = st.one_of(
-    st.builds(messages.Opened, epoch=_ticks, transport=_text, microphone=st.booleans()),
+    st.builds(messages.Opened, epoch=_ticks, transport=_text),
     st.builds(messages.MicrophonePacket, opus=st.binary(max_size=200), timestamp=_ticks),
     st.builds(messages.UserSpeech, speaking=st.booleans(), timestamp=_ticks),
     st.builds(messages.UserText, text=_text),

@@ -57,7 +57,7 @@ class Viewer:
         viewer.reader = asyncio.create_task(read())
         OPEN.append(viewer)
         await session.start()
-        await viewer.send(Opened(epoch=1, transport="test", microphone=True))
+        await viewer.send(Opened(epoch=1, transport="test"))
         return viewer
 
     async def send(self, message: UpMessage) -> None:
