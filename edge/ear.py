@@ -24,7 +24,7 @@ from edge.ear_sound import MicrophoneDecoder, level_decibels
 from edge.inference import VAD_SAMPLE_RATE_HZ, VAD_WINDOW_SAMPLES, VadState, VoiceActivity
 from edge.transports.link import MicrophoneUnit
 
-__all__ = ["SHORT_S", "Ear", "EarEvent", "EarKind"]
+__all__ = ["Ear", "EarEvent", "EarKind"]
 
 EarKind = Literal["started", "paused", "resumed", "duck", "cut", "release"]
 """started/resumed: the user speaks; paused: seems to have stopped; duck/cut/release: stages of a barge-in."""
@@ -54,11 +54,11 @@ _DTX_BYTES: Final = 3
 """A shorter packet is a discontinuous transmission's comfort noise, or nothing."""
 _JUDGED_WINDOWS: Final = range(8, 13)
 """Quiet windows after which a pause is judged: before, it may be a stop (p, t, k); after, nothing new is learnt."""
-_END_PROBABILITY: Final = 0.42
+_END_PROBABILITY: Final = 0.447
 """19 of 20 ends are likelier than this (`python -m loadtests.bench ear`)."""
 _PAUSE_WINDOWS_MAX: Final = 55
 """After this long even an unlikely end is one; mostly the origin has said so before."""
-SHORT_S: Final = 0.5
+_SHORT_S: Final = 0.5
 """A single word ("Hello, …", "Stop.") sounds the same whether more follows or not: only time tells."""
 _ONSET_S: Final = 0.02
 _UTTERANCE_GAP_S: Final = 1.5
@@ -264,7 +264,7 @@ class Ear:
         started_at = timestamp - round((quiet - 1) * HOP_S * MEDIA_CLOCK_HZ)
         spoken_s = (started_at - self._started_at) / MEDIA_CLOCK_HZ
         if quiet < _PAUSE_WINDOWS_MAX:
-            if quiet not in _JUDGED_WINDOWS or spoken_s < SHORT_S:
+            if quiet not in _JUDGED_WINDOWS or spoken_s < _SHORT_S:
                 return
             energy = self._energy
             features = self._said.describe(

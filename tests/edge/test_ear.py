@@ -46,14 +46,14 @@ def test_silence_is_not_decoded(vad: VoiceActivity) -> None:
 
 
 @pytest.mark.parametrize("levels", [True, False])
-def test_a_question_is_heard_and_its_end_within_150_ms(vad: VoiceActivity, levels: bool) -> None:
+def test_a_question_is_heard_and_its_end_within_110_ms(vad: VoiceActivity, levels: bool) -> None:
     sound, start_s, end_s = recording("moon")
     events = listen(Ear(vad), sound, levels=levels)
     kinds = [event.kind for _, event in events]
     assert kinds[0] == "started"
     assert kinds[-1] == "paused"
     assert events[0][0] - start_s < 0.2
-    assert end_s <= events[-1][0] <= end_s + 0.150
+    assert end_s <= events[-1][0] <= end_s + 0.110
     assert abs(events[-1][1].timestamp / 48_000 - end_s) < 0.05
 
 
@@ -146,8 +146,37 @@ def test_the_user_ducks_and_cuts(vad: VoiceActivity, echo_db: float | None) -> N
     onset_s, events = talk_over(vad, echo_db=echo_db, user_at_s=2.0)
     ducked = next(now for now, kind in events if kind == "duck" and now >= onset_s)
     cut = next(now for now, kind in events if kind == "cut")
-    assert ducked - onset_s <= 0.13
-    assert onset_s < cut <= onset_s + 0.25
+    assert ducked - onset_s <= 0.06
+    assert onset_s < cut <= onset_s + 0.16
+
+
+def test_a_microphone_that_stays_quiet_has_no_echo() -> None:
+    """Half a second of the character with headphones on: then a soft voice is the user's at once."""
+    voice, start_s, _ = recording("mars")
+    mel = log_mel_frames(voice.reshape(-1, 3).mean(axis=1), 16_000)
+    first = round(start_s / 0.02)
+    echo = EchoTest()
+    for index in range(first + 30):
+        echo.played(mel[index], index * 0.02)
+        echo.silent(index * 0.02)
+    soft = np.float32(0.1) * recording("moon")[0].reshape(-1, 3).mean(axis=1)
+    begin = round((recording("moon")[1] + 0.06) * 16_000)
+    now = (first + 30) * 0.02
+    echo.played(mel[first + 30], now)
+    assert echo.user_is_heard(soft[begin : begin + 320], now)
+
+
+def test_what_is_played_and_comes_back_is_nobody() -> None:
+    voice, _, _ = recording("mars")
+    thin = voice.reshape(-1, 3).mean(axis=1)
+    mel = log_mel_frames(thin, 16_000)
+    echo = EchoTest()
+    heard = 0
+    for index in range(len(mel)):
+        echo.played(mel[index], index * 0.02)
+        late = max(0, index - 6) * 320
+        heard += echo.user_is_heard(np.float32(0.2) * thin[late : late + 320], index * 0.02)
+    assert heard == 0
 
 
 def test_nothing_is_an_echo_while_the_character_is_silent() -> None:
@@ -165,6 +194,14 @@ def test_energy_needs_a_drop_below_the_peak() -> None:
     assert not energy.push(-45.0, speaking=True)
     assert energy.push(-60.0, speaking=True)
     assert (energy.quiet_windows, energy.loud_windows) == (1, 0)
+
+
+def test_an_echo_is_silence_but_its_noise_floor_counts() -> None:
+    energy = SpeechEnergy()
+    for _ in range(800):
+        assert energy.push(-50.0, speaking=False, user=False)
+    assert energy.floor_db == pytest.approx(-50.0)
+    assert energy.push(-47.0, speaking=False)
 
 
 def test_rows_of_a_batch_do_not_meet(vad: VoiceActivity) -> None:
