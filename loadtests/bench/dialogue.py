@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from loguru import logger
@@ -47,8 +47,10 @@ from loadtests.signals import end_of_speech, word_errors
 from origin.config import OriginConfig
 from origin.dialogue.character import Character, load_characters
 from origin.dialogue.clauses import split_clauses
-from origin.dialogue.services import Shared
-from origin.dialogue.session import DialogueSession
+
+if TYPE_CHECKING:  # Pipecat takes a second to load: not for a list of benchmarks
+    from origin.dialogue.services import Shared
+    from origin.dialogue.session import DialogueSession
 
 __all__ = ["DESCRIPTION", "Said", "add_arguments", "make_sounds", "run", "spread"]
 
@@ -107,6 +109,8 @@ async def _measure(
     asked: int,
     sessions: int,
 ) -> Result:
+    from origin.dialogue.services import Shared
+
     shared = Shared(config, characters, SeededEntropy(1))
     await shared.start()
     try:
@@ -292,6 +296,8 @@ class _Caller:
 
     @classmethod
     async def connect(cls, shared: Shared, session_id: str) -> _Caller:
+        from origin.dialogue.session import DialogueSession
+
         bus = MemoryBus()
         caller = cls(DialogueSession(session_id, shared.characters[shared.config.character], shared, bus), bus)
         subscription = await bus.subscribe(down_subject(session_id))

@@ -7,25 +7,32 @@ character, and gives a service of its own to every session.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 from pipecat.processors.frame_processor import FrameProcessor
 
 from core.errors import ConfigError
 from core.host.entropy import Entropy
+from core.limits import MEDIA_CLOCK_HZ
 from origin.config import OriginConfig
 from origin.dialogue.character import Character
 from origin.dialogue.detector import load_detector
 from origin.dialogue.ending import EndingJudge
 from origin.dialogue.matcher import Matcher
-from origin.dialogue.stt import EarPool
-from origin.dialogue.tts import VoiceWorker
+from origin.dialogue.stt import SAMPLE_RATE_HZ, EarPool
+from origin.dialogue.tts import SpeechFailedError, VoiceWorker
+from origin.dialogue.worker_process import WorkerGoneError
 
 __all__ = ["LLM", "STT", "TTS", "Shared", "check_services"]
 
+_log = logging.getLogger(__name__)
+
 _WARM_UP_BYTES: Final = 32_000
+_REHEARSAL: Final = "Hello, could you please tell me what there is to see?"
 _NO_KEY: Final = "none"
 """The OpenAI client insists on some key; servers of one's own need none."""
 
@@ -64,6 +71,24 @@ class Shared:
         if self.config.turn.smart and self.ending is None:
             loading.append(self._load_ending())
         await asyncio.gather(*loading)
+        try:
+            await self._rehearse()
+        except (SpeechFailedError, WorkerGoneError) as error:
+            _log.warning("the rehearsal failed, the first answer will be slow: %s", error)
+
+    async def _rehearse(self) -> None:
+        """Let the ears hear the voice once: what a recogniser reads of its models when it first hears speech takes a
+        second, and no viewer should wait for it."""
+        if self.ears is None or self.voice is None:
+            return
+        character = self.characters[self.config.character]
+        said = await self.voice.speak(_REHEARSAL, character.voice)
+        pcm = np.frombuffer(said.pcm, "<i2")[:: MEDIA_CLOCK_HZ // SAMPLE_RATE_HZ].tobytes()
+        hearings = [self.ears.listen(character.id, lambda text: None) for _ in self.ears.ears]
+        for hearing in hearings:
+            hearing.feed(pcm)
+            hearing.finish()
+        await asyncio.gather(*(hearing.result for hearing in hearings))
 
     async def _load_ending(self) -> None:
         self.ending = await asyncio.to_thread(EndingJudge)

@@ -40,20 +40,20 @@ from origin.dialogue.worker_messages import (
 )
 from origin.dialogue.worker_process import WorkerGoneError, WorkerProcess
 
-__all__ = ["EarPool", "Hearing", "PocketSphinxSTTService", "QuietEnd"]
+__all__ = ["SAMPLE_RATE_HZ", "EarPool", "Hearing", "PocketSphinxSTTService", "QuietEnd"]
 
 _log = logging.getLogger(__name__)
 
 _WORKER: Final = "origin.dialogue.stt_worker"
-_SAMPLE_RATE_HZ: Final = 16_000
-_PREROLL_BYTES: Final = _SAMPLE_RATE_HZ * 2 // 2
+SAMPLE_RATE_HZ: Final = 16_000
+_PREROLL_BYTES: Final = SAMPLE_RATE_HZ * 2 // 2
 """Half a second before the detector said that somebody speaks: the detector is late, the first consonant is not."""
-_UTTERANCE_BYTES_MAX: Final = _SAMPLE_RATE_HZ * 2 * 60
+_UTTERANCE_BYTES_MAX: Final = SAMPLE_RATE_HZ * 2 * 60
 """Nobody says one sentence for longer than a minute; the rest of it is not listened to."""
-_QUIET_BYTES: Final = _SAMPLE_RATE_HZ * 2 // 10
+_QUIET_BYTES: Final = SAMPLE_RATE_HZ * 2 // 10
 """So much silence the recogniser hears at the end of speech."""
 _QUIET_BELOW_PEAK: Final = 10 ** (-35 / 20)
-_HELD_BYTES_MAX: Final = _SAMPLE_RATE_HZ * 2 * 4 // 10
+_HELD_BYTES_MAX: Final = SAMPLE_RATE_HZ * 2 * 4 // 10
 """The detector would have said stop: this is quiet speech after something loud."""
 
 
@@ -270,7 +270,7 @@ class PocketSphinxSTTService(STTService):
     def __init__(self, pool: EarPool, character: str) -> None:
         super().__init__(
             audio_passthrough=False,
-            sample_rate=_SAMPLE_RATE_HZ,
+            sample_rate=SAMPLE_RATE_HZ,
             ttfs_p99_latency=0.3,
             settings=STTSettings(model="pocketsphinx-en-us", language=None),
         )
