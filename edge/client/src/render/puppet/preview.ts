@@ -4,6 +4,7 @@ import { BLENDSHAPES, JOINTS } from "../../avatar/rig";
 import { AXES } from "./format";
 import { frameOf } from "./frameOf";
 import { PuppetRenderer } from "./puppetRenderer";
+import { versionOf } from "./version";
 
 type NamedPoses = Readonly<Record<string, Readonly<Record<string, number>>>>;
 const poses = posesFile as Readonly<Record<string, NamedPoses>>;
@@ -68,6 +69,10 @@ function load(data: unknown): void {
     renderer = next;
     element("title").textContent = `${next.data.name} (${next.data.version.slice(0, 15)}…)`;
     message.textContent = `${next.data.layers.length} layers`;
+    void versionOf(next.data).then((version) => {
+      if (renderer !== next || version === next.data.version) return;
+      message.textContent = `The version is not the hash of the content; it should be ${version}.`;
+    });
     fit();
   } catch (error) {
     message.textContent = error instanceof Error ? error.message : String(error);
