@@ -3,10 +3,11 @@
 Where the browser's NetEQ plays the sound this is not used. Packets come in with arrival times; blocks come out with the
 exact times at which the sound card begins them. What a block's time says is what counts as audible.
 
-The buffer holds as much as nearly all packets were late lately. It gets there by stretching or shortening what it
-plays: silence by up to a quarter, voice by up to a twentieth (whoever renders it keeps the pitch). When nothing has
-come, the clock runs on over concealment, so that sound and motion stay where they belong and what comes too late is
-dropped. Only when everything stays late is the clock set back.
+The buffer holds as much as nearly all packets were late lately, those that forward error correction brought back
+included: so it waits for repairs where losses are frequent, and only there. It gets there by stretching or shortening
+what it plays: silence by up to a quarter, voice by up to a twentieth (whoever renders it keeps the pitch). When nothing
+has come, the clock runs on over concealment, so that sound and motion stay where they belong and what comes too late
+is dropped. Only when everything stays late is the clock set back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _DELAY_MS_FIRST: Final = 40.0
 _DELAY_MS_MIN: Final = 20.0
 _MARGIN_MS: Final = 10.0
 _LATENESS_MS_WINDOW: Final = 5_000.0
-_LATENESS_QUANTILE: Final = 0.97
+_LATENESS_QUANTILE: Final = 0.98
 _STRETCH_SILENCE: Final = 0.25
 _STRETCH_VOICE: Final = 0.05
 _LATE_IN_A_ROW: Final = 5
@@ -120,7 +121,7 @@ class JitterBuffer:
             duration_ticks: above 0.
             silent: nobody's voice is in it.
             arrival_ms: local monotonic time, never decreasing.
-            repaired: it came back by forward error correction: its arrival says nothing about the path.
+            repaired: it came back by forward error correction; such a packet never sets the clock.
         Returns: why it will not be played, if so; counted in `dropped`.
         """
         late = arrival_ms - ticks / TICKS_PER_MS
@@ -130,8 +131,7 @@ class JitterBuffer:
             self._anchor(ticks, arrival_ms + _DELAY_MS_FIRST)
         elif ticks - self._next_ticks > _AHEAD_MS_MAX * TICKS_PER_MS:
             return self._drop("absurd")
-        if not repaired:
-            self._observe(arrival_ms, late)
+        self._observe(arrival_ms, late)
         if ticks < self._next_ticks:
             self._late_in_a_row += not repaired
             if self._late_in_a_row < _LATE_IN_A_ROW:
