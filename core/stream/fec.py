@@ -186,7 +186,8 @@ def decode_field(data: bytes) -> FecField:
     if not data or data[0] & _RESERVED or not data[0] & _WINDOW:
         raise RemoteProtocolError("bad-fec", "no FEC header that is known here")
     header, position = data[0], 1
-    (copied, covered), copies = _LAYOUTS[header], []
+    copied, covered = _LAYOUTS[header]
+    copies: list[tuple[int, bytes]] = []
     for distance in copied:
         length, start = read_length(data, position)
         end = start + length

@@ -53,6 +53,7 @@ class RateController(Protocol):
     @property
     def decision(self) -> Decision:
         """The newest decision; before any feedback the one to begin with."""
+        ...
 
     def on_feedback(
         self, *, loss: float, burst: float, owd_gradient: float, rtt_s: float, ecn: float, now: float
@@ -67,6 +68,7 @@ class RateController(Protocol):
             ecn: share of packets marked "congestion experienced", 0 to 1.
             now: seconds, on any clock that does not go backwards.
         """
+        ...
 
 
 _START: Final = Decision(

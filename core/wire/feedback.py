@@ -80,7 +80,8 @@ def encode_feedback(feedback: Feedback) -> bytes:
 
 def _write(feedback: Feedback, fields: _Fields) -> tuple[int, bytes]:
     """Flags and bytes of those fields that are there."""
-    flags, parts = 0, []
+    flags = 0
+    parts: list[bytes] = []
     for flag, name, size, signed in fields:
         value: int | None = getattr(feedback, name)
         if value is None:

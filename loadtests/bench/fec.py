@@ -35,6 +35,7 @@ BURSTS: Final = (1, 2, 3, 5)
 NEVER: Final = 1 << 30
 
 _GROUP: Final = 4
+_PASSES: Final = 12
 _PACKET_OVERHEAD_BYTES: Final = 60
 """IP, UDP and SRTP around a payload: what a parity packet of its own pays."""
 _FRAME_BYTES: Final = (12, 22, 38)
@@ -189,7 +190,7 @@ class _Plan:
 
 def run(options: argparse.Namespace) -> Result:
     """Measure."""
-    plan = _Plan(10_000, 250_000, 2_000) if options.quick else _Plan(100_000, 1_000_000, 20_000)
+    plan = _Plan(10_000, 250_000, 2_000) if options.quick else _Plan(100_000, 1_000_000, 5_000)
     packet_s = 1 / options.packets_per_second
     window = window_units(DEADLINES_MS[0] / 1000, packet_s)
     timings = _timings(plan.timed_units, window)
@@ -262,11 +263,11 @@ def _timings(count: int, window: int) -> dict[str, Any]:
     receiver: dict[str, float] = {}
     for tier in FecTier:
         fields: list[tuple[AccessUnit, bytes, bytes]] = []
-        passes = [_send(units, tier, window, fields) for _ in range(5)]
+        passes = [_send(units, tier, window, fields) for _ in range(_PASSES)]
         sender[tier.name] = _undisturbed_us(passes)
         for name, loss in (("", 0.0), (" at 10 % loss", 0.10)):
             kept = [field for field, lost in zip(fields, channel(loss, 1, 1), strict=False) if not lost]
-            receiver[tier.name + name] = _undisturbed_us([_receive(kept) for _ in range(5)])
+            receiver[tier.name + name] = _undisturbed_us([_receive(kept) for _ in range(_PASSES)])
     symbol = sender["F1"] - sender["F0"]
     return {"sender": sender, "receiver": receiver, "sender_symbol_alone": symbol, "window_units": window}
 
