@@ -134,6 +134,10 @@ def add_head(puppet: Puppet) -> None:
         blend="multiply",
         fill=linear(150, 400, 182, 400, (0, "#c9786099"), (1, "#c9786000")),
     )
+    _glow(puppet)
+
+
+def _glow(puppet: Puppet) -> None:
     for side, name in SIDES:
         x = CX + side * 70
         puppet.layer(

@@ -159,6 +159,10 @@ def add_back_hair(puppet: Puppet) -> None:
             lights=(-0.25,) if k < 3 else (),
             outline=("#2f0e1d", 1.3),
         )
+    _back_depths(puppet, mix)
+
+
+def _back_depths(puppet: Puppet, mix: Mix) -> None:
     puppet.layer(
         "hair.back.rim",
         [
@@ -225,6 +229,10 @@ def _cap(puppet: Puppet, mix: Mix) -> None:
         edge=(LINE, 2.0),
         fill=linear(170, 190, 410, 470, (0, "#9c3e2f"), (1, "#451523")),
     )
+    _cap_strands(puppet)
+
+
+def _cap_strands(puppet: Puppet) -> None:
     lines = []
     for k in range(4):
         s = k / 3
@@ -315,6 +323,10 @@ def add_front_hair(puppet: Puppet) -> None:
         lights=(-0.42, 0.05),
         light_at=(1, 3),
     )
+    _fringe(puppet, fringe)
+
+
+def _fringe(puppet: Puppet, fringe: Mix) -> None:
     sweep = linear(280, 240, 165, 430, (0, "#b8563c"), (1, "#64222c"))
     _lock(
         puppet,
@@ -370,6 +382,10 @@ def add_front_hair(puppet: Puppet) -> None:
         light_at=(1, 2),
         strands=(-0.5, 0.0, 0.5),
     )
+    _jewellery(puppet, fringe, sweep)
+
+
+def _jewellery(puppet: Puppet, fringe: Mix, sweep: Any) -> None:
     _lock(
         puppet,
         "hair.fringe.6",

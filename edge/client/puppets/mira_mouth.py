@@ -4,7 +4,7 @@
 # ruff: noqa: E501, RUF005
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -190,6 +190,10 @@ def _inside(puppet: Puppet) -> None:
 
     puppet.layer("teeth.upper", top_teeth, lift=2, clip=clip, fill=linear(228, 520, 312, 520, (0, "#a88f88"), (0.25, "#f4ece0"),
                  (0.6, "#fffaf0"), (0.8, "#e9dccf"), (1, "#9a8078")))  # fmt: skip
+    _teeth(puppet, clip)
+
+
+def _teeth(puppet: Puppet, clip: Any) -> None:
     gaps = [
         ribbon([(x, 514), (x, 524), (x + (270 - x) * 0.02, 532.5)], [0.2, 0.8, 1.6], per=1)
         for x in (246, 257, 270, 283, 294)
@@ -239,6 +243,10 @@ def _outside(puppet: Puppet) -> None:
 
     puppet.layer("lip.bow", bow, lift=12, fill="#ffdcc4", alpha=0.6)
 
+    _corners(puppet)
+
+
+def _corners(puppet: Puppet) -> None:
     def line(w: Weights) -> Curves:
         upper = _lips(w)[1]
         out = upper.copy()
@@ -285,6 +293,10 @@ def _outside(puppet: Puppet) -> None:
         [(253, 528), (270, 525), (287, 528), (289, 540), (281, 551), (270, 554), (259, 551), (251, 540)], dtype=float
     )
 
+    _tongue_out(puppet, out)
+
+
+def _tongue_out(puppet: Puppet, out: Points) -> None:
     def tip(w: Weights) -> Curves:
         p = out.copy()
         grow = 0.25 + 0.75 * w["tongueOut"]

@@ -45,6 +45,10 @@ def add_sky(puppet: Puppet) -> None:
             (1, "#f2a45f"),
         ),
     )
+    _constellations(puppet, back)
+
+
+def _constellations(puppet: Puppet, back: dict[str, Any]) -> None:
     for k, (x, y, r, color) in enumerate(
         ((120, 250, 260, "#4c5fd6"), (330, 130, 240, "#3a4fc0"), (470, 330, 220, "#7a4fc8"), (60, 470, 200, "#5a3fb8"))
     ):
@@ -93,6 +97,10 @@ def add_sky(puppet: Puppet) -> None:
             fill="#aab4ff",
             alpha=0.07,
         )
+    _skyline(puppet, back)
+
+
+def _skyline(puppet: Puppet, back: dict[str, Any]) -> None:
     lyre = [(66, 92), (104, 132), (92, 178), (136, 196), (150, 150), (104, 132)]
     for k, (a, b) in enumerate(itertools.pairwise(lyre)):
         puppet.layer(
@@ -227,6 +235,10 @@ def add_clothes(puppet: Puppet) -> None:
         for x in range(211, 335, 9)
     ]
     puppet.layer("knit.collar.ribs", collar, **body, depth=17, fill="#b08660", alpha=0.5, clip=["knit.collar"])
+    _shade_and_lapels(puppet, body)
+
+
+def _shade_and_lapels(puppet: Puppet, body: dict[str, Any]) -> None:
     puppet.layer(
         "knit.shadow",
         smooth([(196, 616), (344, 616), (344, 656), (300, 672), (250, 670), (198, 648)]),
@@ -301,6 +313,10 @@ def _jacket(puppet: Puppet, side: int, name: str) -> None:
             fill="#ffab78",
             alpha=0.75,
         )
+    _lapel(puppet, side, name, common, lit)
+
+
+def _lapel(puppet: Puppet, side: int, name: str, common: dict[str, Any], lit: bool) -> None:
     puppet.layer(
         f"jacket.seam.{name}",
         ribbon(_side([(150, 716), (166, 764), (170, 812)], side), [0.6, 2, 0.6]),
