@@ -303,7 +303,7 @@ class _Caller:
         subscription = await bus.subscribe(down_subject(session_id))
         caller.reader = asyncio.create_task(caller._read(subscription))
         await caller.session.start()
-        caller.send(Opened(epoch=1, transport="bench", microphone=True))
+        caller.send(Opened(epoch=1, transport="bench"))
         return caller
 
     async def _read(self, subscription: Subscription) -> None:
