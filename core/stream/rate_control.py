@@ -1,10 +1,10 @@
 """What to send over the link as it is now: redundancy, layers, bitrate and packet time of the voice, video bitrate.
 
 A controller is told about the link about every 100 ms and answers with a `Decision`. Two come with us: `ladder` (the
-default) climbs down one rung at a time while delay grows and up again while it does not; `gcc` estimates a bitrate from
-delay and loss and takes the richest rung that fits. Both save in the order of what is missed least: redundancy first,
-which saves most, then the voice's bitrate and headers, then layers of motion. Loss without growing delay is answered
-with redundancy.
+default) climbs down while delay grows, and up again, one rung at a time, while it does not; `gcc` estimates a bitrate
+from delay and loss and takes the richest rung that fits. Both save in the order of what is missed least: redundancy
+first, which saves most, then the voice's bitrate and headers, then layers of motion. Loss without growing delay is
+answered with redundancy.
 
 A POP feeds one controller per viewer from `core.stream.reception.ReceptionMeter`:
 ```
@@ -123,6 +123,11 @@ def _next_rung(index: int, tier: FecTier, step: int) -> int:
     return index
 
 
+def _passed_bps(decision: Decision, link: _Link) -> float:
+    """What a link lets through whose delay grows so: a queue grows by what is sent beyond that."""
+    return rate_bps(decision) / (1 + max(link.gradient, 0.0))
+
+
 @dataclass(frozen=True, slots=True)
 class _Link:
     """What was reported, within what is possible."""
@@ -193,7 +198,7 @@ class _Controller:
         link = _Link(
             _bounded(loss, 0.0, 1.0, 0.0),
             _bounded(burst, 1.0, 100.0, 1.0),
-            _bounded(owd_gradient, -1.0, 1.0, 0.0),
+            _bounded(owd_gradient, -1.0, 4.0, 0.0),
             _bounded(rtt_s, 0.0, 10.0, 0.0),
             _bounded(ecn, 0.0, 1.0, 0.0),
         )
@@ -214,7 +219,7 @@ class _Controller:
 
 
 class LadderController(_Controller):
-    """One rung down while delay grows or a queue stands, one up while neither does.
+    """Down while delay grows or a queue stands, a rung or as many as the growth calls for; one up while neither does.
 
     A rung that had to be left soon after it was climbed is tried again later and later (2 s to 64 s), so that a link
     between two rungs is not probed for ever; the wait shortens again while a rung holds.
@@ -247,7 +252,7 @@ class LadderController(_Controller):
             self._calm_s = 0.0
             # A step must have had the time to show before the next one follows.
             if now - self._stepped_at >= max(0.4, 2 * min(link.rtt_s, 1.0)):
-                self._step_down(tier, now)
+                self._step_down(link, tier, now)
         elif self._gradient < self._CALM and queue_s < self._QUEUE_S_CALM:
             # Jitter makes some reports look worse than calm; they do not count, and undo nothing.
             self._calm_s += elapsed
@@ -255,11 +260,14 @@ class LadderController(_Controller):
                 self._step_up(tier, now)
         return _RUNGS[self._rung]
 
-    def _step_down(self, tier: FecTier, now: float) -> None:
+    def _step_down(self, link: _Link, tier: FecTier, now: float) -> None:
         if now - self._climbed_at < 2 * self._wait_s:
             self._wait_s = min(2 * self._wait_s, self._WAIT_S_MAX)
             self._climbed_at = -math.inf
+        passed_bps = _passed_bps(self.decision, link)
         self._rung = _next_rung(self._rung, tier, 1)
+        while self._rung < len(_RUNGS) - 1 and rate_bps(_with_tier(_RUNGS[self._rung], tier)) > passed_bps:
+            self._rung = _next_rung(self._rung, tier, 1)
         self._stepped_at = now
 
     def _step_up(self, tier: FecTier, now: float) -> None:
@@ -314,7 +322,8 @@ class GccController(_Controller):
             if (sustained or lossy) and now - self._decreased_at >= max(0.4, 2 * min(link.rtt_s, 1.0)):
                 factor = min(self._DECREASE if sustained else 1.0, 1 - 0.5 * link.loss if lossy else 1.0)
                 self._ceiling_bps = sent_bps
-                self._target_bps = max(factor * min(self._target_bps, sent_bps), rate_bps(_RUNGS[-1]))
+                sent_bps = min(self._target_bps, factor * sent_bps, _passed_bps(self.decision, link))
+                self._target_bps = max(sent_bps, rate_bps(_RUNGS[-1]))
                 self._decreased_at = now
         elif queue_s < 0.04 and link.gradient < self._threshold / 2:
             # Near the rate that was too much the way up is slow; a link that changed for good is found in time.

@@ -154,6 +154,18 @@ def test_it_comes_back_when_the_link_does(name: str, jitter_s: float) -> None:
 
 
 @_EVERYONE
+def test_the_steeper_the_delay_grows_the_deeper_the_step(name: str) -> None:
+    """A link that lets a third of it through must not be asked for the next rung, and the next, and the next."""
+    link = _Bottleneck(CONTROLLERS[name](), _enough, loss=lambda now: 0.3).run(5)
+    before = rate_bps(link.controller.decision)
+    for step in range(4):
+        decision = link.controller.on_feedback(
+            loss=0.3, burst=1.0, owd_gradient=2.0, rtt_s=0.1 + 0.2 * step, ecn=0.0, now=5.1 + 0.1 * step
+        )
+    assert rate_bps(decision) <= before / 2.5
+
+
+@_EVERYONE
 def test_marks_count_as_delay(name: str) -> None:
     controller = CONTROLLERS[name]()
     for step in range(100):
@@ -196,3 +208,18 @@ def test_the_same_reports_give_the_same_decisions(name: str) -> None:
         return _Bottleneck(CONTROLLERS[name](), lambda now: 70e3, loss=lambda now: 0.04).run(60).decisions
 
     assert decisions() == decisions()
+
+
+@_EVERYONE
+@pytest.mark.parametrize("seed", range(8))
+def test_any_link_keeps_its_queue_short_but_for_the_moments_after_it_narrowed(name: str, seed: int) -> None:
+    random = Random(seed)
+    capacities = [random.choice((30e3, 45e3, 80e3, 120e3, 250e3, 2e6)) for _ in range(10)]
+    losses = [random.choice((0.0, 0.0, 0.01, 0.05, 0.15)) for _ in range(10)]
+    link = _Bottleneck(
+        CONTROLLERS[name](), lambda now: capacities[int(now / 30) % 10], loss=lambda now: losses[int(now / 30) % 10],
+        jitter_s=0.01, random=random,
+    ).run(300)  # fmt: skip
+    settled = sorted(queue for now, queue in link.queues_s if now % 30 > 8)
+    assert settled[int(0.95 * len(settled))] < 0.3, f"seed {seed}"
+    assert link.changes(0) < 100, f"seed {seed}"
