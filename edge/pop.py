@@ -23,6 +23,7 @@ from core.host.entropy import Entropy, SystemEntropy
 from core.host.telemetry import metrics_registry
 from core.limits import LOG_MEL_BANDS, TICK_SAMPLES
 from core.session.state import FaceState
+from core.speech.messages import ECHO_SUBJECT
 from core.wire.opus_padding import silence
 from edge.admission import Admission, KeySet, fetch_key_set_over_http
 from edge.animator import Animator, AnimatorRow
@@ -42,7 +43,6 @@ __all__ = ["listen", "run_pop"]
 
 _log = logging.getLogger(__name__)
 _STOP_S_MAX = 1.5
-_ECHO_SUBJECT = "origin.echo"
 _ECHO_INTERVAL_S = 5.0
 
 
@@ -231,11 +231,11 @@ class _FabricLatency:
     async def run(self) -> None:
         """Measure until cancelled."""
         with contextlib.suppress(FabricError):
-            await self._bus.request(_ECHO_SUBJECT, b"")  # the first one finds both ends still starting
+            await self._bus.request(ECHO_SUBJECT, b"")  # the first one finds both ends still starting
         while True:
             asked_at = self._clock.monotonic()
             try:
-                await self._bus.request(_ECHO_SUBJECT, b"")
+                await self._bus.request(ECHO_SUBJECT, b"")
             except FabricError:
                 self._recent.clear()
             else:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from core.fabric.bus import Bus, Message, Subscription
+from core.speech.messages import ECHO_SUBJECT
 
-__all__ = ["ECHO_SUBJECT", "serve_echo"]
-
-ECHO_SUBJECT: Final = "origin.echo"
+__all__ = ["serve_echo"]
 
 
 async def serve_echo(bus: Bus) -> Subscription:

@@ -14,6 +14,7 @@ import msgspec
 from core.errors import RemoteProtocolError
 
 __all__ = [
+    "ECHO_SUBJECT",
     "BargeIn",
     "Closed",
     "DownMessage",
@@ -42,6 +43,10 @@ __all__ = [
     "encode",
     "up_subject",
 ]
+
+
+ECHO_SUBJECT: Final = "origin.echo"
+"""Requests here come back as they are: a POP measures with them how long a message takes."""
 
 
 def up_subject(session_id: str) -> str:

@@ -4,7 +4,8 @@ import pytest
 
 from core.errors import FabricError
 from core.fabric.memory import MemoryBus
-from origin.echo import ECHO_SUBJECT, serve_echo
+from core.speech.messages import ECHO_SUBJECT
+from origin.echo import serve_echo
 
 
 async def test_what_is_asked_comes_back_until_it_is_closed() -> None:
