@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +20,9 @@ from core.errors import Dropped
 from core.limits import PLAYOUT_FRAMES_MAX
 from core.stream.playout import MotionFrame, MotionSample, MotionSource, MotionTimeline
 from core.stream.pose import motion_ratio
+from tests.vectors.playout import TOLERANCE, document
 
+_SHARED = Path(__file__).parent.parent / "vectors" / "playout.json"
 _JAW = BLENDSHAPE_INDEX["jawOpen"]
 
 
@@ -196,3 +201,22 @@ def test_nothing_makes_it_pop_fail_or_grow(events: list[tuple[str, float, float,
             assert 0.0 <= sample.idle <= 1.0
             former, former_ms = sample.pose, now
         assert timeline.frames <= PLAYOUT_FRAMES_MAX
+
+
+def _same(actual: Any, expected: Any, where: str) -> None:
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys(), where
+        for name in expected:
+            _same(actual[name], expected[name], f"{where}.{name}")
+    elif isinstance(expected, list):
+        assert len(actual) == len(expected), where
+        for index, value in enumerate(expected):
+            _same(actual[index], value, f"{where}[{index}]")
+    elif isinstance(expected, float):
+        assert actual == pytest.approx(expected, abs=max(TOLERANCE, 1e-6 * abs(expected))), where
+    else:
+        assert actual == expected, where
+
+
+def test_the_shared_vectors_are_what_this_code_does() -> None:
+    _same(json.loads(json.dumps(document())), json.loads(_SHARED.read_text()), "")
