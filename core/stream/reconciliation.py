@@ -59,25 +59,27 @@ class MotionReceiver:
         """
         if unit.flags & AccessUnitFlags.PREVIEW:
             return self._drop("preview")
-        if self._epoch is None or _ahead(unit.epoch, self._epoch) > 0:
-            self._epoch = unit.epoch
-            self._decoder = FrameDecoder()
-            self._acknowledged, self._received = None, 0
-            self.keyframe_request = False
-        elif unit.epoch != self._epoch:
+        newer = self._epoch is None or _ahead(unit.epoch, self._epoch) > 0
+        if not newer and unit.epoch != self._epoch:
             return self._drop("old-epoch")
-        if self._known(unit.sequence_number):
+        if not newer and self._known(unit.sequence_number):
             return self._drop("duplicate")
         if not unit.frame:
             return self._drop("empty")
+        # A new owner's frames refer to the rest pose until one is acknowledged, so each of them can be decoded. One
+        # that cannot be does not count as a new owner: it would lock the true one out for good.
+        decoder = FrameDecoder() if newer else self._decoder
         try:
-            decoded = self._decoder.decode(unit.frame, unit.sequence_number)
+            decoded = decoder.decode(unit.frame, unit.sequence_number)
         except RemoteProtocolError as error:
             self.keyframe_request = True
             return self._drop(error.code)
         if isinstance(decoded, BaselineMissing):
             self.keyframe_request = True
             return self._drop("diverged" if decoded.diverged else "baseline-missing")
+        if newer:
+            self._epoch, self._decoder = unit.epoch, decoder
+            self._acknowledged, self._received = None, 0
         self.keyframe_request = False
         self._acknowledge(unit.sequence_number, counts=not repaired)
         return decoded

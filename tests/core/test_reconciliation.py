@@ -109,6 +109,14 @@ def test_previews_empty_units_and_old_epochs_are_not_drawn() -> None:
     assert receiver.receive(_unit(1, b"", epoch=0)) == Dropped("empty")
 
 
+def test_a_newer_epoch_that_cannot_be_decoded_locks_nobody_out() -> None:
+    receiver, units = MotionReceiver(), _units(10, acknowledged=2)
+    for unit in units[:5]:
+        receiver.receive(unit)
+    assert receiver.receive(_unit(5, units[5].frame, epoch=0x2001)) == Dropped("baseline-missing")
+    assert isinstance(receiver.receive(units[6]), AnimationFrame)
+
+
 def test_a_jump_of_numbers_clears_the_bitmap() -> None:
     receiver = MotionReceiver()
     for number in (0, 1, 200):

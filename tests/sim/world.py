@@ -46,6 +46,7 @@ _CLEAN_S: Final = 3.8
 _DISPLAY_MS: Final = 1_000.0 / 60.0
 _JUMP_RATIO_MAX: Final = 1.002
 _IN_FLIGHT_MAX: Final = 4_096
+_EPOCH: Final = 3
 _PACKET_BYTES: Final = 220
 _FIRST_MEDIA_TICKS: Final = 960_000
 _VOICE: Final = b"\x78" + bytes(range(40, 80))
@@ -131,7 +132,7 @@ class _Pop:
         number, self._number = self._number, (self._number + 1) & 0xFFFF
         opus = _SILENCE_80_MS if idle else _VOICE
         unit = AccessUnit(
-            epoch=3,
+            epoch=_EPOCH,
             sequence_number=number,
             flags=AccessUnitFlags(0) if idle else AccessUnitFlags.SPEECH,
             state=FaceState.IDLE if idle else FaceState.SPEAKING,
@@ -279,7 +280,9 @@ class _World:
     def _damaged(self, packet: bytes) -> bytes:
         data = bytearray(packet)
         data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
-        return bytes(data[: self.random.randrange(1, len(data) + 1)] if self.random.random() < 0.3 else data)
+        damaged = bytes(data[: self.random.randrange(1, len(data) + 1)] if self.random.random() < 0.3 else data)
+        # Transports authenticate packets: a whole keyframe of another epoch is a new owner, whom viewers must believe.
+        return packet if _is_other_owner(damaged) else damaged
 
     def arrive(self, now_s: float, packet: bytes, ticks: int) -> None:
         now_ms = now_s * 1_000
@@ -331,6 +334,16 @@ class _World:
         outcome.counters.update({f"motion-{name}": n for name, n in self.viewer.timeline.dropped.items()})
         outcome.counters.update({f"sound-{name}": n for name, n in self.viewer.sound.dropped.items()})
         outcome.counters["restored"] = self.viewer.fec.restored
+
+
+def _is_other_owner(packet: bytes) -> bool:
+    try:
+        unit = decode_access_unit(packet)
+        if unit is None or unit.epoch == _EPOCH:
+            return False
+        return isinstance(FrameDecoder().decode(unit.frame, unit.sequence_number), AnimationFrame)
+    except RemoteProtocolError:
+        return False
 
 
 def simulate(seed: int) -> Outcome:
