@@ -18,7 +18,7 @@ NPM := .ci/npm
 ARGS ?=
 export STRICT ?=
 
-.PHONY: help run setup test check fix bench e2e lock clean check-ruff check-mypy check-basedpyright check-imports \
+.PHONY: help run setup test check fix bench sim e2e lock clean check-ruff check-mypy check-basedpyright check-imports \
 	check-tidy check-vectors check-client
 
 help: ## What there is to do
@@ -79,6 +79,9 @@ fix: setup ## Format and fix what can be fixed by itself
 
 bench: setup ## Measure: make bench ARGS="wire --quick"; without ARGS, what there is to measure
 	@$(BIN)/python -m loadtests.bench $(ARGS)
+
+sim: setup ## Sessions over bad links in virtual time: make sim ARGS="--seeds 10000", or --seed N to replay one
+	@$(BIN)/python -m tests.sim $(ARGS)
 
 lock: $(BIN)/python ## Choose the versions of all dependencies anew
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv
