@@ -57,6 +57,7 @@ EYE_STEP_RAD_MAX: Final = 0.2
 PLAYOUT_DELAY_MS_MAX: Final = 133.0
 """The most that our own playout lets sound and motion wait for what is late: four frames of 30 per second."""
 JITTER_BUFFER_PACKETS_MAX: Final = 256
+"""Packets of sound that wait for their turn in our own playout (5 s); overflow drops the newest and counts it."""
 PLAYOUT_FRAMES_MAX: Final = 256
 """Decoded frames that wait to be drawn (5 s); overflow drops the oldest."""
 MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
