@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from core.wire.access_unit import AccessUnitFlags
 from numpy.typing import NDArray
 
 from core.avatar.frame import AnimationFrame
 from core.session.state import FaceState
+from core.wire.access_unit import AccessUnitFlags
 
 __all__ = ["Arrival", "ControlEvent", "Drawn", "Heard", "Recording", "Spoken"]
 
