@@ -1,6 +1,6 @@
 """One direction of a network path, sans-IO: packets go in with times and sizes, arrival times come out.
 
-The same model drives the relay (`loadtests.impair`) in real time and simulations in virtual time. One seed is one
+The same model drives the relay (`loadtests.relay`) in real time and simulations in virtual time. One seed is one
 trace: what happens to packet n depends on the seed, the profile, and the times and sizes of packets 1 to n alone.
 Losses, delays and outages draw from generators of their own, so that changing one leaves the others as they were.
 """

@@ -12,9 +12,10 @@ from typing import cast
 import pytest
 
 from core.errors import ConfigError
-from loadtests.impair import Relay, add_arguments, main, profile_of
+from loadtests.impair import add_arguments, main, profile_of
 from loadtests.link_model import LinkProfile
 from loadtests.profiles import PROFILES
+from loadtests.relay import Relay
 
 
 class _Echo(asyncio.DatagramProtocol):
