@@ -304,8 +304,8 @@ class Session:
                 self._turn_ended = message.state == "thinking"
                 trigger = _TURN_TRIGGERS.get(message.state)
                 # The ear is ahead of the origin: who is heard now is not taken for silent.
-                busy = self._track.active or self._hearing.speaking
-                if trigger is not None and not (trigger is Trigger.TURN_IDLE and busy):
+                early = self._hearing.speaking and trigger in (Trigger.TURN_IDLE, Trigger.TURN_THINKING)
+                if trigger is not None and not early and not (trigger is Trigger.TURN_IDLE and self._track.active):
                     self._trigger(trigger, now)
             case MoodMessage():
                 self._services.animator.set_mood(self._slot, message.valence, message.arousal)

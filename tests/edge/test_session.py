@@ -103,6 +103,18 @@ def test_the_origin_can_take_a_reaction_back(stage: Stage) -> None:
     assert stage.link.state() is FaceState.LISTENING
 
 
+def test_an_end_that_the_origin_saw_in_a_pause_does_not_stop_the_face_from_listening(stage: Stage) -> None:
+    stage.hear("started")
+    stage.hear("paused")
+    stage.hear("resumed")
+    stage.session.receive(messages.TurnState(state="thinking"), stage.now)
+    stage.ticks(1)
+    assert stage.link.state() is FaceState.LISTENING
+    stage.hear("paused")
+    stage.ticks(1)
+    assert stage.link.state() is FaceState.THINKING
+
+
 def test_the_microphone_goes_up_only_while_somebody_speaks(stage: Stage) -> None:
     for _ in range(30):
         stage.hear()
