@@ -18,6 +18,7 @@ bitrate and packet time are asked of the origin. Any object that follows `RateCo
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -177,7 +178,7 @@ class _TierDemand:
         return FecTier.F1 if weight >= 0.003 else FecTier.F0
 
 
-class _Controller:
+class _Controller(ABC):
     """What both have: arguments within bounds, time that does not go back, the tier that losses call for."""
 
     def __init__(self) -> None:
@@ -214,8 +215,8 @@ class _Controller:
         """Delay above that of the idle link: a queue that stands without growing is a queue."""
         return max(0.0, link.rtt_s - self._base_rtt_s) if link.rtt_s > 0 else 0.0
 
-    def _choose(self, link: _Link, tier: FecTier, now: float, elapsed: float) -> Decision:
-        raise NotImplementedError
+    @abstractmethod
+    def _choose(self, link: _Link, tier: FecTier, now: float, elapsed: float) -> Decision: ...
 
 
 class LadderController(_Controller):
