@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from core.avatar.rig import BLENDSHAPES, JOINTS
 from edge.client.puppets.kit import ellipse, grow, ribbon, text_of, version_of
 from edge.client.puppets.mira import PATH, build
 from edge.client.puppets.sheet import CLIENT, SHEETS, bundle, draw
+from tests.e2e.chromium import find_chromium
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = find_chromium()
 browser = pytest.mark.skipif(
     CHROMIUM is None or not (CLIENT / "node_modules").is_dir(), reason="needs chromium and npm ci in edge/client"
 )
