@@ -37,6 +37,10 @@ JOINT_COUNT: Final = 7
 LOG_MEL_BANDS: Final = 40
 SPEECH_AHEAD_S_MAX: Final = 1.0
 """How far the origin may run ahead of real time with an utterance."""
+VOICE_BITRATE_BPS_MIN: Final = 6_000
+"""Of the character's voice: below it Opus speaks no words."""
+VOICE_BITRATE_BPS_MAX: Final = 64_000
+"""Beyond it nobody hears a difference; a packet of it with its redundancy still fits."""
 SPEECH_QUEUE_PACKETS_MAX: Final = 150
 """Per session at the POP; overflow drops the newest packet and counts it."""
 SPEECH_STALL_S_MAX: Final = 15.0

@@ -36,6 +36,7 @@ __all__ = [
     "UpMessage",
     "UserSpeech",
     "UserText",
+    "VoiceFormat",
     "WordSpan",
     "decode_down",
     "decode_up",
@@ -142,13 +143,25 @@ class Playout(_Message, frozen=True, kw_only=True, tag="playout"):
     heard_until: int
 
 
+class VoiceFormat(_Message, frozen=True, kw_only=True, tag="voice-format"):
+    """How the voice should be encoded for the viewer's link; the newest counts. At most every 2 s.
+
+    Attributes:
+        bitrate_bps: aim, limits.VOICE_BITRATE_BPS_MIN to _MAX; the origin never goes above its own setting.
+        loss_percent: packets in 100 that the link loses, 0 to 100. Above 0 the voice carries in-band FEC for as many.
+    """
+
+    bitrate_bps: int
+    loss_percent: int
+
+
 class Closed(_Message, frozen=True, kw_only=True, tag="closed"):
     """The viewer has left for good; the origin frees the session."""
 
     reason: str = ""
 
 
-UpMessage = Opened | MicrophonePacket | UserSpeech | UserText | BargeIn | Playout | Closed
+UpMessage = Opened | MicrophonePacket | UserSpeech | UserText | BargeIn | Playout | VoiceFormat | Closed
 
 
 # --- origin → POP ------------------------------------------------------------------------------------------------

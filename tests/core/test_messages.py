@@ -21,6 +21,7 @@ _up = st.one_of(
     st.builds(messages.UserText, text=_text),
     st.builds(messages.BargeIn, utterance_id=_ticks, heard_until=_ticks, cause=st.sampled_from(["speech", "request"])),
     st.builds(messages.Playout, utterance_id=_ticks, heard_until=_ticks),
+    st.builds(messages.VoiceFormat, bitrate_bps=_ticks, loss_percent=_ticks),
     st.builds(messages.Closed, reason=_text),
 )
 _down = st.one_of(
