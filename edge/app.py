@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -23,16 +23,14 @@ from core.errors import AdmissionError, RemoteProtocolError, VisavisError
 from core.host.clock import Clock
 from core.host.telemetry import render_metrics
 from core.limits import REQUEST_S_MAX, SDP_SIZE_BYTES_MAX
-from core.session.claims import Claims
-from edge.admission import Admission
+from core.session.claims import SCOPE_WEBRTC
 from edge.client_files import ClientFiles, content_security_policy
 from edge.config import EdgeConfig
-from edge.metrics import PopMetrics
+from edge.entrance import Entrance
 from edge.problems import problem, problem_of
-from edge.transports.link import LinkEvents, ViewerLink
 from edge.transports.webrtc import WebRtcLink, WebRtcTransport
 
-__all__ = ["SessionHost", "create_app"]
+__all__ = ["create_app"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,26 +38,11 @@ _SDP: Final = "application/sdp"
 _FRAGMENT: Final = "application/trickle-ice-sdpfrag"
 
 
-class SessionHost(Protocol):
-    """Who keeps the sessions."""
-
-    async def open(self, claims: Claims) -> LinkEvents:
-        """Create the session. Raises: AdmissionError: `overloaded`, `draining`, `session-exists`; FabricError."""
-
-    def abandon(self, claims: Claims, reason: str) -> None:
-        """Signalling failed after `open`: free it."""
-
-    def attach(self, claims: Claims, link: ViewerLink) -> None:
-        """The session's link, still connecting."""
-
-
 def create_app(
     *,
     config: EdgeConfig,
-    admission: Admission,
-    sessions: SessionHost,
+    entrance: Entrance,
     transport: WebRtcTransport,
-    metrics: PopMetrics,
     registry: CollectorRegistry,
     clock: Clock,
     health: Callable[[], dict[str, object]] | None = None,
@@ -69,7 +52,7 @@ def create_app(
     Args:
         health: more members for `GET /healthz`; `"ok": False` in it makes the answer 503.
     """
-    signalling = _Signalling(admission, sessions, transport, metrics, clock)
+    signalling = _Signalling(entrance, transport, clock)
 
     async def healthz(_request: Request) -> Response:
         body: dict[str, object] = {"ok": True, "pop": config.name, "links": len(transport)}
@@ -131,18 +114,9 @@ class _Signalling:
     ticket is spent by then).
     """
 
-    def __init__(
-        self,
-        admission: Admission,
-        sessions: SessionHost,
-        transport: WebRtcTransport,
-        metrics: PopMetrics,
-        clock: Clock,
-    ) -> None:
-        self._admission = admission
-        self._sessions = sessions
+    def __init__(self, entrance: Entrance, transport: WebRtcTransport, clock: Clock) -> None:
+        self._entrance = entrance
         self._transport = transport
-        self._metrics = metrics
         self._clock = clock
         self._links: dict[tuple[str, str], WebRtcLink] = {}
 
@@ -158,28 +132,23 @@ class _Signalling:
     async def offer(self, request: Request) -> Response:
         """POST: offer in, answer out."""
         try:
-            response = await self._offer(request)
-        except VisavisError as error:
-            self._metrics.setups.labels("refused", getattr(error, "code", "internal-error")).inc()
+            _require_type(request, _SDP)
+            body = await _read(request)
+            token = _bearer(request)
+        except AdmissionError as error:
+            self._entrance.refused(error.code)
             raise
         except HTTPException as error:
-            self._metrics.setups.labels("refused", f"http-{error.status_code}").inc()
+            self._entrance.refused(f"http-{error.status_code}")
             raise
-        self._metrics.setups.labels("accepted", "").inc()
-        return response
-
-    async def _offer(self, request: Request) -> Response:
-        _require_type(request, _SDP)
-        body = await _read(request)
         session_id = request.path_params["session_id"]
-        claims = await self._admission.admit(_bearer(request), session_id, now_wall=self._clock.wall())
-        events = await self._sessions.open(claims)
+        entry = await self._entrance.admit(token, session_id, scope=SCOPE_WEBRTC, now_wall=self._clock.wall())
         try:
-            link, answer = await self._transport.accept(_text(body), events)
+            link, answer = await self._transport.accept(_text(body), entry.events)
         except BaseException as error:
-            self._sessions.abandon(claims, getattr(error, "code", "signalling-failed"))
+            entry.abandon(getattr(error, "code", "signalling-failed"))
             raise
-        self._sessions.attach(claims, link)
+        entry.attach(link)
         link_id = secrets.token_urlsafe(16)
         self._forget_closed()
         self._links[session_id, link_id] = link

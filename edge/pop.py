@@ -30,6 +30,7 @@ from edge.animator import Animator, AnimatorRow
 from edge.app import create_app
 from edge.conductor import Conductor
 from edge.config import EdgeConfig
+from edge.entrance import Entrance
 from edge.hearing import HearingFactory
 from edge.metrics import PopMetrics
 from edge.origin_watch import OriginWatch
@@ -154,12 +155,16 @@ class _Parts:
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
         )
         keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
-        self.app = create_app(
-            config=config,
+        self.entrance = Entrance(
             admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=keys),
             sessions=self.sessions,
-            transport=self.transport,
             metrics=metrics,
+            clock=clock.monotonic,
+        )
+        self.app = create_app(
+            config=config,
+            entrance=self.entrance,
+            transport=self.transport,
             registry=registry,
             clock=clock,
             health=lambda: {"sessions": len(self.sessions), "version": __version__},

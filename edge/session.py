@@ -56,6 +56,7 @@ from edge.ear import EarEvent
 from edge.hearing import Hearing
 from edge.metrics import PopMetrics
 from edge.narrator import Narrator
+from edge.session_links import SessionLinks
 from edge.transports.link import MicrophoneUnit, ViewerLink
 
 __all__ = ["Session", "SessionServices"]
@@ -88,16 +89,26 @@ class Session:
         services: what sessions share.
         seed: of this face's behaviour.
         on_ended: called exactly once with the reason, when the viewer's link is gone or the session failed.
+        close_link: closes a link, soon.
+
+    Attributes:
+        links: its links; what they tell comes from the one that counts.
     """
 
     def __init__(
-        self, *, claims: Claims, services: SessionServices, seed: int, on_ended: Callable[[str], None]
+        self,
+        *,
+        claims: Claims,
+        services: SessionServices,
+        seed: int,
+        on_ended: Callable[[str], None],
+        close_link: Callable[[ViewerLink, str], None],
     ) -> None:
         now = services.clock()
         self.claims = claims
         self._services = services
         self._on_ended = on_ended
-        self._link: ViewerLink | None = None
+        self.links = SessionLinks(events=self, close=close_link)
         self._connected = False
         self._ended = False
         self._created_at = now
@@ -124,10 +135,6 @@ class Session:
         self._edge_added_s: list[float] = []
 
     # --- the transport's side (LinkEvents) -----------------------------------------------------------------------
-
-    def attach(self, link: ViewerLink) -> None:
-        """The link that `on_connected` will come from."""
-        self._link = link
 
     def on_connected(self, now: float) -> None:
         """Media may flow: tell the origin."""
@@ -376,7 +383,7 @@ class Session:
     def emit(self, frame: AnimationFrame, due: float) -> None:
         """See edge.conductor.Conducted."""
         placed = self._pending
-        link = self._link
+        link = self.links.link
         if link is None or not self._connected:
             return
         if self._pending_thin:
@@ -458,15 +465,17 @@ class Session:
 
     def _say_opened(self, now: float) -> None:
         self._opened_at = now
-        protocol = self._link.protocol if self._link else "unknown"
+        link = self.links.link
+        protocol = link.protocol if link else "unknown"
         self._send_up(Opened(epoch=self.claims.epoch, transport=protocol))
 
     def _send_up(self, message: UpMessage) -> None:
         self._services.send_up(self.claims.session_id, message)
 
     def _send_control(self, message: str) -> None:
-        if self._link is not None:
-            self._link.send_control(message)
+        link = self.links.link
+        if link is not None:
+            link.send_control(message)
 
     def _end(self, reason: str) -> None:
         if self._ended:
@@ -479,4 +488,5 @@ class Session:
         self._services.metrics.speech_holes.inc(self._track.holes)
         self._services.animator.close(self._slot)
         self._send_up(Closed(reason=reason))
+        self.links.close_all(reason)
         self._on_ended(reason)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from core.errors import AdmissionError, RemoteProtocolError
 from core.fabric.bus import Bus, Subscription
@@ -12,7 +13,8 @@ from core.session.claims import Claims
 from core.speech.messages import decode_down, down_subject
 from edge.conductor import Conductor
 from edge.session import Session, SessionServices
-from edge.transports.link import LinkEvents, ViewerLink
+from edge.session_links import SessionLink
+from edge.transports.link import ViewerLink
 
 __all__ = ["Sessions"]
 
@@ -20,17 +22,16 @@ _log = logging.getLogger(__name__)
 
 
 class _Held:
-    __slots__ = ("link", "listener", "session", "subscription")
+    __slots__ = ("listener", "session", "subscription")
 
     def __init__(self, session: Session, subscription: Subscription) -> None:
         self.session = session
         self.subscription = subscription
-        self.link: ViewerLink | None = None
         self.listener: asyncio.Task[None] | None = None
 
 
 class Sessions:
-    """Implements `edge.app.SessionHost`.
+    """Implements `edge.entrance.SessionHost`.
 
     Args:
         capacity: sessions this POP admits at once.
@@ -58,8 +59,8 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._held)
 
-    async def open(self, claims: Claims) -> LinkEvents:
-        """Make room for a session and listen to its origin.
+    async def open(self, claims: Claims) -> SessionLink:
+        """Make room for a session, listen to its origin, and open its first link.
 
         Raises: AdmissionError: `overloaded`, `draining`, `session-exists`.
         """
@@ -74,6 +75,7 @@ class Sessions:
             services=self._services,
             seed=self._seed(),
             on_ended=lambda reason: self._ended(claims.session_id, reason),
+            close_link=self._close_link,
         )
         placeholder = _Held(session, _NO_SUBSCRIPTION)
         self._held[claims.session_id] = placeholder  # before the first await: two offers must not both get in
@@ -87,18 +89,7 @@ class Sessions:
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
         placeholder.listener = asyncio.create_task(self._listen(session, placeholder.subscription))
         self._conductor.add(session)
-        return session
-
-    def attach(self, claims: Claims, link: ViewerLink) -> None:
-        """The viewer's link is being set up."""
-        held = self._held.get(claims.session_id)
-        if held is not None:
-            held.link = link
-            held.session.attach(link)
-
-    def abandon(self, claims: Claims, reason: str) -> None:
-        """Signalling failed after `open`."""
-        self.end(claims.session_id, reason)
+        return session.links.open()
 
     def ids(self) -> tuple[str, ...]:
         """Sessions that are here now."""
@@ -133,18 +124,22 @@ class Sessions:
         if held is None:
             return
         self._conductor.remove(held.session)
-        task = asyncio.create_task(self._free(held, reason))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._later(self._free(held))
         _log.info("session %s ended: %s", session_id, reason)
 
-    async def _free(self, held: _Held, reason: str) -> None:
+    def _close_link(self, link: ViewerLink, reason: str) -> None:
+        self._later(link.aclose(reason))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _free(self, held: _Held) -> None:
         await held.subscription.aclose()
         if held.listener is not None:
             await asyncio.wait([held.listener], timeout=1.0)
             held.listener.cancel()
-        if held.link is not None:
-            await held.link.aclose(reason)
 
 
 class _NoSubscription:

@@ -47,11 +47,17 @@ class ViewerLink(Protocol):
     """What a session may ask of its transport."""
 
     protocol: str
-    """"webrtc" …"""
+    """"webrtc", "webtransport"."""
+    plays_sound_itself: bool
+    """The viewer plays the sound with our own playout: redundancy brings back sound too, not motion alone."""
 
     def send_packet(self, payload: bytes, timestamp: int) -> bool:
         """Send one access unit now; `timestamp` is its unwrapped 48 kHz media time. False: it could not be sent
         (not connected or closing) and was counted. Never raises, never blocks, never queues."""
+
+    def send_keyframe(self, payload: bytes, timestamp: int) -> None:
+        """Send a unit that the viewer asked for once more, reliably, where the link can; `send_packet` sent it before.
+        Never raises, never blocks, never queues."""
 
     def send_control(self, data: str | bytes) -> None:
         """Send a control message reliably, in order. Dropped when the link is closed."""

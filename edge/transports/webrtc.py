@@ -102,11 +102,13 @@ class WebRtcLink:
 
     Attributes:
         protocol: "webrtc".
+        plays_sound_itself: False, NetEQ plays it.
         microphone: the viewer offered to send audio.
         dropped: what was dropped, by reason.
     """
 
     protocol = "webrtc"
+    plays_sound_itself = False
 
     def __init__(self, transport: WebRtcTransport, offer: Offer, events: LinkEvents) -> None:
         self.events: LinkEvents | None = events
@@ -194,6 +196,9 @@ class WebRtcLink:
             self._drop("send-failed")
             return False
         return True
+
+    def send_keyframe(self, payload: bytes, timestamp: int) -> None:
+        """See `ViewerLink.send_keyframe`. Nothing: RTP has no reliable way, the viewer asks again."""
 
     def send_control(self, data: str | bytes) -> None:
         """See `ViewerLink.send_control`. Messages wait, a few of them, until the viewer has opened the channel."""

@@ -18,7 +18,7 @@ from edge.ear import EarEvent, EarKind
 from edge.hearing import Hearing
 from edge.metrics import PopMetrics
 from edge.session import Session, SessionServices
-from edge.transports.link import MicrophoneUnit
+from edge.transports.link import MicrophoneUnit, ViewerLink
 
 _T = TypeVar("_T", bound=messages.UpMessage)
 VOICE = b"\x78" + bytes(range(40))  # one 20 ms CELT frame
@@ -26,15 +26,20 @@ VOICE = b"\x78" + bytes(range(40))  # one 20 ms CELT frame
 
 class RecordingLink:
     protocol = "test"
+    plays_sound_itself = False
 
     def __init__(self) -> None:
         self.packets: list[tuple[bytes, int]] = []
+        self.keyframes: list[tuple[bytes, int]] = []
         self.control: list[dict[str, Any]] = []
         self.closed = ""
 
     def send_packet(self, payload: bytes, timestamp: int) -> bool:
         self.packets.append((payload, timestamp))
         return True
+
+    def send_keyframe(self, payload: bytes, timestamp: int) -> None:
+        self.keyframes.append((payload, timestamp))
 
     def send_control(self, data: str | bytes) -> None:
         assert isinstance(data, str)
@@ -105,13 +110,21 @@ class Stage:
             clock=lambda: self.now,
             wall_clock=lambda: 1_700_000_000.0,
         )
-        self.session = Session(claims=claims(), services=self.services, seed=7, on_ended=self.ended.append)
-        self.session.attach(self.link)
+        self.closing: list[tuple[ViewerLink, str]] = []
+        self.session = Session(
+            claims=claims(),
+            services=self.services,
+            seed=7,
+            on_ended=self.ended.append,
+            close_link=lambda link, reason: self.closing.append((link, reason)),
+        )
+        self.door = self.session.links.open()
+        self.door.attach(self.link)
         self.conductor.add(self.session)
         self.microphone_timestamp = 0
 
     def connect(self) -> None:
-        self.session.on_connected(self.now)
+        self.door.on_connected(self.now)
 
     def ticks(self, count: int) -> None:
         for _ in range(count):

@@ -19,8 +19,9 @@ from core.session.claims import Claims
 from edge.admission import Admission, KeySet
 from edge.app import create_app
 from edge.config import EdgeConfig
+from edge.entrance import Entrance
 from edge.metrics import PopMetrics
-from edge.transports.link import LinkEvents, ViewerLink
+from edge.transports.link import ViewerLink
 from edge.transports.webrtc import WebRtcTransport
 from tests.edge.peers import Listener, Viewer, until
 from tests.edge.test_admission import NOW, Origin
@@ -29,25 +30,34 @@ OFFER = {"Content-Type": "application/sdp"}
 FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
 
 
+class Door(Listener):
+    """A session's end of one link."""
+
+    def __init__(self, session_id: str, abandoned: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self.link: ViewerLink | None = None
+        self._session_id = session_id
+        self._abandoned = abandoned
+
+    def attach(self, link: ViewerLink) -> None:
+        self.link = link
+
+    def abandon(self, reason: str, now: float) -> None:
+        self._abandoned.append((self._session_id, reason))
+
+
 class Host:
     """Keeps sessions as the POP does."""
 
     def __init__(self) -> None:
-        self.listeners: dict[str, Listener] = {}
-        self.links: dict[str, ViewerLink] = {}
+        self.doors: dict[str, Door] = {}
         self.abandoned: list[tuple[str, str]] = []
         self.error: Exception | None = None
 
-    async def open(self, claims: Claims) -> LinkEvents:
+    async def open(self, claims: Claims) -> Door:
         if self.error is not None:
             raise self.error
-        return self.listeners.setdefault(claims.session_id, Listener())
-
-    def abandon(self, claims: Claims, reason: str) -> None:
-        self.abandoned.append((claims.session_id, reason))
-
-    def attach(self, claims: Claims, link: ViewerLink) -> None:
-        self.links[claims.session_id] = link
+        return self.doors.setdefault(claims.session_id, Door(claims.session_id, self.abandoned))
 
 
 class Pop:
@@ -63,10 +73,13 @@ class Pop:
         keys = KeySet(self.origin.fetch, clock=lambda: self.origin.now)
         self.app = create_app(
             config=config,
-            admission=Admission(pop="local", issuer="https://origin.example", keys=keys),
-            sessions=self.host,
+            entrance=Entrance(
+                admission=Admission(pop="local", issuer="https://origin.example", keys=keys),
+                sessions=self.host,
+                metrics=PopMetrics(self.registry),
+                clock=lambda: 0.0,
+            ),
             transport=self.transport,
-            metrics=PopMetrics(self.registry),
             registry=self.registry,
             clock=ManualClock(wall=NOW),
             health=lambda: self.health,
@@ -116,9 +129,10 @@ async def test_offer_trickle_and_delete(pop: Pop) -> None:
     location = response.headers["Location"]
     assert location.startswith("/v1/sessions/s1/webrtc/")
     await viewer.accept(response.text)
-    listener = pop.host.listeners["s1"]
+    listener = pop.host.doors["s1"]
     await until(listener.connected.is_set)
-    assert pop.host.links["s1"].send_packet(b"\xf8\xff\xfe", 0)
+    assert listener.link is not None
+    assert listener.link.send_packet(b"\xf8\xff\xfe", 0)
     trickled = await pop.http.patch(location, content="a=end-of-candidates\r\n", headers=FRAGMENT)
     assert trickled.status_code == 204
     assert code(await pop.http.patch(location, content="rubbish", headers=FRAGMENT), 400) == "bad-candidate"

@@ -20,13 +20,13 @@ def _sessions(stage: Stage, bus: MemoryBus, capacity: int = 2) -> Sessions:
 async def test_a_pop_admits_up_to_its_capacity_and_each_session_once() -> None:
     stage, bus = Stage(), MemoryBus()
     sessions = _sessions(stage, bus)
-    await sessions.open(claims("a"))
+    first = await sessions.open(claims("a"))
     with pytest.raises(AdmissionError, match="already"):
         await sessions.open(claims("a"))
     await sessions.open(claims("b"))
     with pytest.raises(AdmissionError, match="full"):
         await sessions.open(claims("c"))
-    sessions.abandon(claims("a"), "bad-sdp")
+    first.abandon("bad-sdp", stage.now)
     await sessions.open(claims("c"))
     await sessions.aclose()
     assert len(sessions) == 0
@@ -38,8 +38,7 @@ async def test_what_the_origin_says_reaches_the_session_and_garbage_does_not_hur
     stage, bus = Stage(), MemoryBus()
     sessions = _sessions(stage, bus)
     link = RecordingLink()
-    await sessions.open(claims("a"))
-    sessions.attach(claims("a"), link)
+    (await sessions.open(claims("a"))).attach(link)
     await bus.publish(messages.down_subject("a"), b"\xc1garbage")
     await bus.publish(messages.down_subject("a"), messages.encode(messages.Mood(label="calm", valence=0, arousal=0)))
     for _ in range(20):
@@ -57,8 +56,7 @@ async def test_one_session_can_be_sent_away_and_says_so() -> None:
     stage, bus = Stage(), MemoryBus()
     sessions = _sessions(stage, bus)
     link = RecordingLink()
-    await sessions.open(claims("a"))
-    sessions.attach(claims("a"), link)
+    (await sessions.open(claims("a"))).attach(link)
     sessions.end("a", "origin-lost")
     sessions.end("unknown", "origin-lost")
     assert sessions.ids() == ()

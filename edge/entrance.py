@@ -1,0 +1,103 @@
+"""The way in, the same for every transport: a token opens one link to one session.
+
+A transport that was asked for a link admits the token, makes the link with the entry's events, and attaches it, or
+abandons the entry with the reason. What came of it is counted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from core.errors import VisavisError
+from core.session.claims import Claims
+from edge.admission import Admission
+from edge.metrics import PopMetrics
+from edge.transports.link import LinkEvents, ViewerLink
+
+__all__ = ["Door", "Entrance", "Entry", "SessionHost"]
+
+
+class Door(LinkEvents, Protocol):
+    """A session's end of one link."""
+
+    def attach(self, link: ViewerLink) -> None:
+        """The link, still connecting."""
+
+    def abandon(self, reason: str, now: float) -> None:
+        """There will be no link."""
+
+
+class SessionHost(Protocol):
+    """Who keeps the sessions."""
+
+    async def open(self, claims: Claims) -> Door:
+        """Create the session. Raises: AdmissionError: `overloaded`, `draining`, `session-exists`; FabricError."""
+        ...
+
+
+class Entry:
+    """What an admitted viewer's link is made with.
+
+    Attributes:
+        events: what the link tells its session; of this link alone.
+    """
+
+    def __init__(self, door: Door, *, metrics: PopMetrics, clock: Callable[[], float]) -> None:
+        self.events: LinkEvents = door
+        self._door = door
+        self._metrics = metrics
+        self._clock = clock
+
+    def attach(self, link: ViewerLink) -> None:
+        """The link is being set up; may come after its `on_connected`."""
+        self._metrics.setups.labels("accepted", "").inc()
+        self._door.attach(link)
+
+    def abandon(self, reason: str) -> None:
+        """There will be no link; `reason` is an error code."""
+        self._metrics.setups.labels("refused", reason).inc()
+        self._door.abandon(reason, self._clock())
+
+
+class Entrance:
+    """See the module docstring.
+
+    Args:
+        admission: checks tickets.
+        sessions: opens sessions.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, *, admission: Admission, sessions: SessionHost, metrics: PopMetrics, clock: Callable[[], float]
+    ) -> None:
+        self._admission = admission
+        self._sessions = sessions
+        self._metrics = metrics
+        self._clock = clock
+
+    async def admit(self, token: str, session_id: str, *, scope: str, now_wall: int) -> Entry:
+        """Let a viewer in; its token is spent.
+
+        Args:
+            token: a ticket.
+            session_id: the session that the viewer asks for.
+            scope: what it opens, e.g. core.session.claims.SCOPE_WEBRTC.
+            now_wall: wall time in whole seconds.
+
+        Raises:
+            AdmissionError: see `Admission.admit` and `SessionHost.open`.
+            FabricError: the origin cannot be reached.
+        """
+        try:
+            claims = await self._admission.admit(token, session_id, scope=scope, now_wall=now_wall)
+            door = await self._sessions.open(claims)
+        except VisavisError as error:
+            self.refused(getattr(error, "code", "internal-error"))
+            raise
+        return Entry(door, metrics=self._metrics, clock=self._clock)
+
+    def refused(self, code: str) -> None:
+        """A request was refused before it came to its token."""
+        self._metrics.setups.labels("refused", code).inc()

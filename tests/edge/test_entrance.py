@@ -1,0 +1,73 @@
+"""The way in: one entry per token, counted, with events of its own."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from core.errors import AdmissionError
+from core.session.claims import SCOPE_WEBRTC, Claims
+from edge.admission import Admission, KeySet
+from edge.entrance import Door, Entrance
+from edge.metrics import PopMetrics
+from edge.session_links import SessionLinks
+from tests.edge.peers import Listener
+from tests.edge.stage import RecordingLink
+from tests.edge.test_admission import NOW, Origin
+
+
+class House:
+    """An entrance and one session behind it."""
+
+    def __init__(self) -> None:
+        self.origin = Origin()
+        self.registry = CollectorRegistry()
+        self.heard = Listener()
+        self.links = SessionLinks(events=self.heard, close=lambda _link, _reason: None)
+        keys = KeySet(self.origin.fetch, clock=lambda: self.origin.now)
+        self.entrance = Entrance(
+            admission=Admission(pop="local", issuer="https://origin.example", keys=keys),
+            sessions=self,
+            metrics=PopMetrics(self.registry),
+            clock=lambda: 5.0,
+        )
+
+    async def open(self, claims: Claims) -> Door:
+        if self.links.current is not None:
+            raise AdmissionError("session-exists", "This session already has a viewer.")
+        return self.links.open()
+
+    def setups(self, result: str, reason: str = "") -> float | None:
+        labels = {"result": result, "reason": reason}
+        return self.registry.get_sample_value("edge_session_setup_total", labels)
+
+
+async def test_a_ticket_opens_one_link() -> None:
+    house = House()
+    ticket = house.origin.ticket()
+    entry = await house.entrance.admit(ticket, "s1", scope=SCOPE_WEBRTC, now_wall=NOW)
+    link = RecordingLink()
+    entry.attach(link)
+    entry.events.on_connected(1.0)
+    assert house.links.link is link
+    assert house.setups("accepted") == 1
+    with pytest.raises(AdmissionError) as refused:
+        await house.entrance.admit(ticket, "s1", scope=SCOPE_WEBRTC, now_wall=NOW)
+    assert refused.value.code == "token-replayed"
+    assert house.setups("refused", "token-replayed") == 1
+
+
+async def test_an_entry_that_came_to_nothing_frees_its_session() -> None:
+    house = House()
+    entry = await house.entrance.admit(house.origin.ticket(), "s1", scope=SCOPE_WEBRTC, now_wall=NOW)
+    entry.abandon("bad-sdp")
+    assert house.heard.reasons == ["bad-sdp"]
+    assert house.setups("refused", "bad-sdp") == 1
+
+
+async def test_a_ticket_does_not_open_what_it_does_not_name() -> None:
+    house = House()
+    with pytest.raises(AdmissionError) as refused:
+        await house.entrance.admit(house.origin.ticket(), "s1", scope="another", now_wall=NOW)
+    assert refused.value.code == "wrong-scope"
+    assert house.setups("refused", "wrong-scope") == 1
