@@ -20,7 +20,13 @@ from pipecat.workers.runner import WorkerRunner
 
 from core.errors import FabricError, RemoteProtocolError
 from core.fabric.bus import Bus, Subscription
-from core.limits import MEDIA_CLOCK_HZ, SESSION_IDLE_S_MAX, TEXT_CHARS_MAX
+from core.limits import (
+    MEDIA_CLOCK_HZ,
+    SESSION_IDLE_S_MAX,
+    TEXT_CHARS_MAX,
+    VOICE_BITRATE_BPS_MAX,
+    VOICE_BITRATE_BPS_MIN,
+)
 from core.speech.messages import (
     BargeIn,
     Closed,
@@ -30,6 +36,7 @@ from core.speech.messages import (
     Playout,
     Ready,
     UserText,
+    VoiceFormat,
     decode_up,
     down_subject,
     encode,
@@ -40,6 +47,7 @@ from origin.dialogue.clause_cutter import ClauseCutter
 from origin.dialogue.detector import SharedSileroAnalyzer
 from origin.dialogue.frames import BargeInFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
+from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.services import LLM, STT, TTS, Shared
 from origin.dialogue.state import DialogueState, TurnMarks
 from origin.dialogue.turns import Conversation, EndingStopStrategy
@@ -68,7 +76,7 @@ class DialogueSession:
     Attributes:
         closed: set when everything is freed.
         reason: why it ended.
-        dropped: messages that were not the protocol, too late or too long.
+        dropped: messages that were not the protocol, too late, too long or out of range.
     """
 
     def __init__(
@@ -223,6 +231,8 @@ class DialogueSession:
                     await self._worker.queue_frame(frame)
                 case Playout():
                     self._heard(received)
+                case VoiceFormat():
+                    self._follow(received)
                 case Closed():
                     self.end("closed")
                     return
@@ -240,6 +250,12 @@ class DialogueSession:
             self.dropped += 1
             return
         await self._worker.queue_frame(TypedTextFrame(text=text.strip()))
+
+    def _follow(self, wanted: VoiceFormat) -> None:
+        in_range = VOICE_BITRATE_BPS_MIN <= wanted.bitrate_bps <= VOICE_BITRATE_BPS_MAX
+        if not in_range or not 0 <= wanted.loss_percent <= 100:
+            self.dropped += 1  # a POP should know better; the nearest possible is still the best guess
+        self._voice.follow(VoiceEncoding.nearest(wanted.bitrate_bps, wanted.loss_percent))
 
     def _heard(self, playout: Playout) -> None:
         utterance = self._state.utterances.get(playout.utterance_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +38,7 @@ from core.speech.messages import (
 )
 from origin.dialogue.frames import ClauseTimesFrame, FaultFrame, MoodFrame
 from origin.dialogue.heard import SpokenUtterance
-from origin.dialogue.opus_voice import VoiceEncoder
+from origin.dialogue.opus_voice import VoiceEncoder, VoiceEncoding
 from origin.dialogue.state import DialogueState
 
 __all__ = ["VoiceOutput"]
@@ -50,9 +51,9 @@ _BURST_PACKETS: Final = 8
 class _Open:
     """The utterance that is being sent."""
 
-    def __init__(self, spoken: SpokenUtterance, bitrate_bps: int, now: float) -> None:
+    def __init__(self, spoken: SpokenUtterance, encoding: VoiceEncoding, now: float) -> None:
         self.spoken = spoken
-        self.encoder = VoiceEncoder(bitrate_bps)
+        self.encoder = VoiceEncoder(encoding)
         self.delay = self.encoder.delay_samples
         self.mel = LogMelStream(MEDIA_CLOCK_HZ)
         # What the decoder puts out first is the encoder's delay: the mouth must wait for the voice as well.
@@ -85,13 +86,14 @@ class VoiceOutput(FrameProcessor):
 
     Args:
         state: shared with the conversation; it learns here what was said and heard.
-        bitrate_bps: of the Opus voice.
+        bitrate_bps: of the Opus voice, where the link does not ask for less.
     """
 
     def __init__(self, state: DialogueState, bitrate_bps: int) -> None:
         super().__init__()
         self._state = state
         self._bitrate_bps = bitrate_bps
+        self._encoding = VoiceEncoding(bitrate_bps)
         self._open: _Open | None = None
         self._announced = ""
         self._silenced = False
@@ -124,6 +126,12 @@ class VoiceOutput(FrameProcessor):
                     pass
         await self.push_frame(frame, direction)
 
+    def follow(self, encoding: VoiceEncoding) -> None:
+        """The viewer's link asks for this."""
+        self._encoding = replace(encoding, bitrate_bps=min(encoding.bitrate_bps, self._bitrate_bps))
+        if self._open is not None:
+            self._open.encoder.follow(self._encoding)
+
     def _feel(self, frame: MoodFrame) -> None:
         feeling = frame.feeling
         mood = (feeling.label, feeling.valence, feeling.arousal)
@@ -136,7 +144,7 @@ class VoiceOutput(FrameProcessor):
     def _begin(self) -> _Open:
         if self._open is None:
             spoken = self._state.begin_utterance()
-            self._open = _Open(spoken, self._bitrate_bps, self._state.now())
+            self._open = _Open(spoken, self._encoding, self._state.now())
             self._state.speaking = True
             self._state.send(SpeechStart(utterance_id=spoken.id, turn_id=spoken.turn_id))
         return self._open

@@ -32,6 +32,7 @@ from core.speech.messages import (
     Transcript,
     TurnState,
     UserText,
+    VoiceFormat,
     encode,
     up_subject,
 )
@@ -42,6 +43,7 @@ from origin.dialogue.stt import Hearing
 from origin.dialogue.tts import VoiceWorker
 from origin.dialogue.worker_messages import Clause
 from origin.dialogue.worker_process import WorkerGoneError
+from tests.origin.libopus import has_fec
 from tests.origin.viewer import Viewer, sound, synthesise
 
 
@@ -99,6 +101,43 @@ async def test_spoken_question_is_understood_and_answered_at_once(shared: Shared
     stages = viewer.all(StageTimes)[0].stages
     assert set(stages) == {"detect", "transcribe", "think", "speak"}
     assert sum(stages.values()) == pytest.approx(1e3 * (viewer.at(SpeechPacket) - spoke), abs=60)
+    await viewer.aclose()
+
+
+async def test_the_voice_follows_the_link_within_an_answer(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    await viewer.send(UserText(text="tell me about saturn"))
+    await viewer.wait(SpeechPacket, when=lambda packet: packet.index >= 20)
+    await viewer.send(VoiceFormat(bitrate_bps=12_000, loss_percent=0))
+    end = await viewer.wait(SpeechEnd, timeout_s=15.0)
+    packets = sound(viewer, 1)
+    assert len(packets) == end.packets  # none is lost or doubled at the change
+    before, after = packets[:20], packets[-60:]
+    mean = [sum(len(packet.opus) for packet in part) / len(part) for part in (before, after)]
+    assert mean[1] < 0.6 * mean[0]
+    await viewer.aclose()
+
+
+async def test_the_voice_carries_redundancy_on_a_link_that_loses(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    await viewer.send(VoiceFormat(bitrate_bps=24_000, loss_percent=7))
+    await viewer.send(UserText(text="Thank you!"))
+    await viewer.wait(SpeechEnd)
+    packets = sound(viewer, 1)
+    assert sum(has_fec(packet.opus) for packet in packets) > 0.4 * len(packets)
+    await viewer.aclose()
+
+
+async def test_an_impossible_voice_is_bounded_and_counted(shared: Shared) -> None:
+    viewer = await Viewer.connect(shared)
+    for bitrate_bps, loss_percent in ((0, 0), (-5, 0), (1 << 40, 0), (24_000, -1), (24_000, 101)):
+        await viewer.send(VoiceFormat(bitrate_bps=bitrate_bps, loss_percent=loss_percent))
+    await viewer.send(UserText(text="Thank you!"))
+    await viewer.wait(SpeechEnd)
+    assert viewer.session.dropped == 5
+    packets = sound(viewer, 1)
+    # 24 kbit/s are 60 bytes per packet; nobody may ask for more than the origin's own setting (28 kbit/s).
+    assert sum(len(packet.opus) for packet in packets) / len(packets) < 75
     await viewer.aclose()
 
 

@@ -25,7 +25,7 @@ from core.speech.messages import (
     up_subject,
 )
 from origin.dialogue.character import Voice
-from origin.dialogue.opus_voice import VoiceEncoder
+from origin.dialogue.opus_voice import VoiceEncoder, VoiceEncoding
 from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
 
@@ -87,7 +87,7 @@ class Viewer:
             [np.zeros(int(lead_s * 48_000), np.int16), pcm, np.zeros(int(tail_s * 48_000), np.int16)]
         )
         whole = (whole + noise.normal(0, 6, len(whole))).astype(np.int16)
-        encoder = VoiceEncoder(32_000)
+        encoder = VoiceEncoder(VoiceEncoding(32_000))
         began = time.monotonic()
         for index in range(len(whole) // TICK_SAMPLES):
             opus = encoder.encode(whole[index * TICK_SAMPLES : (index + 1) * TICK_SAMPLES])
