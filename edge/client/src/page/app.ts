@@ -133,6 +133,7 @@ export class App {
         originUrl: settings.originUrl,
         ...(settings.popUrl === null ? {} : { popUrl: settings.popUrl }),
         ...(settings.character === null ? {} : { character: settings.character }),
+        transport: settings.transport,
         microphone: mode === "talk" ? true : "later",
         renderer: this.#stage.face,
       });

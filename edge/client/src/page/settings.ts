@@ -1,3 +1,5 @@
+import type { TransportChoice } from "../sdk";
+
 /** Where the page finds its services: the POP's config.json, or the address bar for developers. */
 export interface Settings {
   readonly originUrl: string;
@@ -5,6 +7,7 @@ export interface Settings {
   readonly popUrl: string | null;
   /** null: the origin's default. */
   readonly character: string | null;
+  readonly transport: TransportChoice;
 }
 
 const CONFIG_TIMEOUT_MS = 5_000;
@@ -25,6 +28,7 @@ export async function loadSettings(): Promise<Settings> {
     originUrl: sameHost(originUrl, location.hostname),
     popUrl: query.get("pop"),
     character: query.get("character"),
+    transport: transportChoice(query.get("transport")),
   };
 }
 
@@ -34,4 +38,9 @@ export function sameHost(url: string, host: string): string {
   const parsed = new URL(url);
   if (loopback.has(parsed.hostname) && loopback.has(host)) parsed.hostname = host;
   return parsed.href.replace(/\/$/, "");
+}
+
+/** What `?transport=` asks for; anything unknown is "auto". */
+export function transportChoice(value: string | null): TransportChoice {
+  return value === "webrtc" || value === "webtransport" ? value : "auto";
 }

@@ -1,6 +1,6 @@
 import { PlayoutClock } from "../stream/playoutClock";
 import { TICKS_PER_MS, TimestampUnwrapper } from "../stream/timestamps";
-import type { PlayoutReport } from "../transports/webrtc";
+import type { PlayoutReport } from "../transports/link";
 import { probeOutputLatencyMs } from "./speaker";
 
 /** Media time at the ear: what the jitter buffer gave out, less the way to the loudspeaker. */

@@ -20,6 +20,8 @@ export {
   type SessionEvents,
   type TranscriptEntry,
 } from "./events";
+export type { LinkProtocol, LinkStats, MotionPath, TransportChoice } from "../transports/link";
+export type { PipeCounters } from "../transports/messages";
 export type { SessionStats } from "./stats";
 export type { DebugTrace, DrawnTrace, GainTrace, ReceivedTrace } from "./debug";
 export type { MotionSample, MotionSource } from "../stream/timeline";

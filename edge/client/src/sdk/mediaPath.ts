@@ -3,8 +3,8 @@ import type { StateFace } from "../stream/stateFace";
 import { wrapTimestamp } from "../stream/timestamps";
 import type { MotionSample } from "../stream/timeline";
 import { VoiceGate } from "../stream/voiceGate";
+import type { Link } from "../transports/link";
 import type { UnitReport } from "../transports/messages";
-import type { WebRtcLink } from "../transports/webrtc";
 import { AudibleClock } from "./audibleClock";
 import type { Conversation } from "./conversation";
 import type { DebugTrace } from "./debug";
@@ -32,12 +32,14 @@ export class MediaPath implements FaceDriver {
   /** performance.now() of the newest unit. */
   lastUnitMs = 0;
   framesDrawn = 0;
+  /** From a unit's arrival until it is audible, smoothed; null while unknown. */
+  playoutDelayMs: number | null = null;
   readonly #gate = new VoiceGate();
   readonly #conversation: Conversation;
   readonly #face: Face;
   readonly #debug: DebugTrace;
   readonly #events: MediaEvents;
-  #link: WebRtcLink | null = null;
+  #link: Link | null = null;
   #lastNoteMs = 0;
   /** The stretch of voice that is arriving: its first packet, and whether that has been heard. */
   #voice: { readonly ticks: number; readonly arrivalMs: number; heard: boolean } | null = null;
@@ -53,10 +55,10 @@ export class MediaPath implements FaceDriver {
   }
 
   /** Sound and motion come from this link from now on; null: from none. */
-  setLink(link: WebRtcLink | null): void {
+  setLink(link: Link | null): void {
     this.#link = link;
     this.lastUnitMs = performance.now();
-    if (link !== null) this.speaker.attach(link.stream);
+    if (link !== null) this.speaker.attach(link.sound.stream);
   }
 
   /** A unit came, before any jitter buffer: act on barge-in at once, keep the motion for its time. */
@@ -144,6 +146,6 @@ export class MediaPath implements FaceDriver {
     }
     if (nowMs - this.#lastNoteMs < PLAYOUT_NOTE_MS) return;
     this.#lastNoteMs = nowMs;
-    this.#link?.notePlayout(wrapTimestamp(audible), nowMs);
+    this.#link?.notePlayout(wrapTimestamp(audible), nowMs, this.playoutDelayMs);
   }
 }

@@ -1,4 +1,5 @@
 import type { Renderer } from "../render/renderer";
+import type { TransportChoice } from "../transports/link";
 import type { Face } from "./face";
 
 /** Longest text that may be sent. Mirrors core/limits.py. */
@@ -17,6 +18,11 @@ export interface ConnectOptions {
    * only. "later" begins without one and lets `setMicrophone(true)` add it without a new conversation.
    */
   readonly microphone?: boolean | "later" | MediaStream;
+  /**
+   * How to reach the POP: "auto" (the default) takes WebTransport where browser, POP and network have it and WebRTC
+   * everywhere else; "webrtc" and "webtransport" ask for that one alone.
+   */
+  readonly transport?: TransportChoice;
   /** Draws the face. A `Face` lives before and after the session; a renderer gets a face for the session's time. */
   readonly renderer?: Renderer | Face;
 }

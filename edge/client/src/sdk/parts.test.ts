@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { NO_LINK_STATS } from "../transports/link";
 import { emptyCounters } from "../transports/messages";
 import { backoffMs } from "./backoff";
 import { STAGES } from "./budget";
@@ -77,8 +78,20 @@ describe("parseTicket", () => {
     expect(parseTicket(TICKET)).toMatchObject({
       sessionId: "s-1",
       character: { name: "Mira" },
-      pops: [{ name: "local" }],
+      pops: [{ name: "local", webtransport: null }],
     });
+  });
+
+  it("reads where WebTransport is taken, and goes without it where that makes no sense", () => {
+    const webtransport = (value: unknown): unknown =>
+      parseTicket({ ...TICKET, pops: [{ ...TICKET.pops[0], webtransport: value }] }).pops[0]!.webtransport;
+    expect(webtransport({ url: "https://pop:4433", certificate_hashes: ["aGk=", 3] })).toEqual({
+      url: "https://pop:4433",
+      certificateHashes: ["aGk="],
+    });
+    expect(webtransport({ url: "https://pop:4433" })).toEqual({ url: "https://pop:4433", certificateHashes: [] });
+    for (const value of [null, 3, "https://pop", {}, { url: 1 }, { url: "http://pop" }])
+      expect(webtransport(value)).toBeNull();
   });
 
   it("refuses what is none, in words", () => {
@@ -157,35 +170,27 @@ describe("microphoneError", () => {
 });
 
 describe("summarise", () => {
-  it("takes the jitter buffer's delay since the last call", () => {
-    const report = new Map<string, unknown>([
-      [
-        "a",
-        {
-          type: "inbound-rtp",
-          kind: "audio",
-          jitterBufferDelay: 12,
-          jitterBufferEmittedCount: 200,
-          concealedSamples: 5,
-          totalSamplesReceived: 100,
-        },
-      ],
-      ["b", { type: "candidate-pair", nominated: true, currentRoundTripTime: 0.03 }],
-    ]);
-    const counters = { ...emptyCounters(), units: 4, packetBytes: 400, frameBytes: 80 };
-    const own = { motionPath: null, outputLatencyMs: null, framesDrawn: 0 };
-    const { stats, totals } = summarise(report, counters, { delayS: 6, emitted: 100 }, own);
-    expect(stats).toMatchObject({
-      jitterBufferMs: 60,
+  const own = { outputLatencyMs: null, playoutDelayMs: 70, framesDrawn: 0 };
+
+  it("puts the link's figures and ours together", async () => {
+    const link = {
+      protocol: "webrtc",
+      motion: "script-transform",
+      counters: { ...emptyCounters(), units: 4, packetBytes: 400, frameBytes: 80 },
+      linkStats: () => Promise.resolve({ ...NO_LINK_STATS, roundTripMs: 30 }),
+    } as const;
+    expect(await summarise(link, own)).toMatchObject({
+      protocol: "webrtc",
+      motionPath: "script-transform",
       roundTripMs: 30,
-      concealed: 0.05,
+      playoutDelayMs: 70,
       meanPacketBytes: 100,
       meanFrameBytes: 20,
     });
-    expect(summarise(new Map(), emptyCounters(), totals, own).stats).toMatchObject({
-      jitterBufferMs: null,
-      meanPacketBytes: null,
-    });
+  });
+
+  it("knows what to say without a link", async () => {
+    expect(await summarise(null, own)).toMatchObject({ protocol: null, jitterBufferMs: null, meanPacketBytes: null });
   });
 });
 

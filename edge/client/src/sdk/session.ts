@@ -1,7 +1,7 @@
-import { emptyCounters } from "../transports/messages";
-import { WebRtcLink } from "../transports/webrtc";
+import type { Link } from "../transports/link";
 import { decodeControl, encodeControl } from "../wire/control";
 import { backoffMs } from "./backoff";
+import { openLink } from "./chooseTransport";
 import { Conversation } from "./conversation";
 import { DebugTrace } from "./debug";
 import { TypedEmitter } from "./emitter";
@@ -39,7 +39,7 @@ export class Session extends TypedEmitter<SessionEvents> {
   readonly #ownsFace: boolean;
   readonly #abort = new AbortController();
   #ticket: Ticket | null = null;
-  #link: WebRtcLink | null = null;
+  #link: Link | null = null;
   #connection: ConnectionState = "connecting";
   #microphone: MicrophoneState = "off";
   #microphoneStream: MediaStream | null = null;
@@ -49,7 +49,6 @@ export class Session extends TypedEmitter<SessionEvents> {
   #connectedMs = 0;
   #wake: (() => void) | null = null;
   #watchdog: ReturnType<typeof setInterval> | null = null;
-  #totals = { delayS: 0, emitted: 0 };
 
   constructor(options: ConnectOptions) {
     super();
@@ -83,7 +82,7 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   /** The character's voice as it arrives (before ducking); null while not connected. */
   get voiceStream(): MediaStream | null {
-    return this.#link?.stream ?? null;
+    return this.#link?.sound.stream ?? null;
   }
 
   /** The session's id at origin and POP; null before the first ticket. */
@@ -165,21 +164,12 @@ export class Session extends TypedEmitter<SessionEvents> {
   }
 
   /** Figures on connection, motion and sound. */
-  async stats(): Promise<SessionStats> {
-    const link = this.#link;
-    const report = link === null ? new Map<string, unknown>() : await link.getStats();
-    const { stats, totals } = summarise(
-      report as Iterable<readonly [string, unknown]>,
-      link?.counters ?? emptyCounters(),
-      this.#totals,
-      {
-        motionPath: link?.motion ?? null,
-        outputLatencyMs: this.#media.clock.outputLatencyMs,
-        framesDrawn: this.#media.framesDrawn,
-      },
-    );
-    this.#totals = totals;
-    return stats;
+  stats(): Promise<SessionStats> {
+    return summarise(this.#link, {
+      outputLatencyMs: this.#media.clock.outputLatencyMs,
+      playoutDelayMs: this.#media.playoutDelayMs,
+      framesDrawn: this.#media.framesDrawn,
+    });
   }
 
   /** End the conversation and free everything. Idempotent. */
@@ -223,7 +213,9 @@ export class Session extends TypedEmitter<SessionEvents> {
     const ticket = await requestTicket(this.#options.originUrl, this.#options.character, signal);
     this.#ticket = ticket;
     this.emit("character", ticket.character);
-    const pops = this.#options.popUrl ? [{ ...ticket.pops[0]!, url: this.#options.popUrl }] : ticket.pops;
+    const pops = this.#options.popUrl
+      ? [{ ...ticket.pops[0]!, url: this.#options.popUrl, webtransport: null }]
+      : ticket.pops;
     let lastError: unknown = null;
     for (const pop of pops) {
       try {
@@ -237,12 +229,20 @@ export class Session extends TypedEmitter<SessionEvents> {
     throw lastError;
   }
 
-  #open(ticket: Ticket, pop: Ticket["pops"][number], signal: AbortSignal): Promise<WebRtcLink> {
+  #open(ticket: Ticket, pop: Ticket["pops"][number], signal: AbortSignal): Promise<Link> {
     const microphone = this.#microphoneTrack();
     const later = this.#options.microphone === "later";
     this.#media.reset();
-    return WebRtcLink.open(
-      { ticket, pop, microphone, direction: microphone !== null || later ? "sendrecv" : "recvonly", signal },
+    return openLink(
+      {
+        ticket,
+        pop,
+        transport: this.#options.transport ?? "auto",
+        microphone,
+        direction: microphone !== null || later ? "sendrecv" : "recvonly",
+        resuming: false,
+        signal,
+      },
       {
         onUnit: (unit) => {
           this.#media.receive(unit);
@@ -250,6 +250,7 @@ export class Session extends TypedEmitter<SessionEvents> {
         onControl: (data) => {
           this.#receiveControl(data);
         },
+        onUnsteady: () => undefined,
         onLost: (error) => {
           void this.#reconnect(error);
         },
@@ -257,10 +258,9 @@ export class Session extends TypedEmitter<SessionEvents> {
     );
   }
 
-  #adopt(link: WebRtcLink): void {
+  #adopt(link: Link): void {
     this.#link = link;
     this.#media.setLink(link);
-    this.#totals = { delayS: 0, emitted: 0 };
     link.sendControl(encodeControl("client-ready", { version: "1.0.0", about: { library: "visavis" } }, newId()));
     void this.#media.speaker.play().then((playing) => {
       if (!playing) this.emit("sound-blocked", { blocked: true });
@@ -326,7 +326,7 @@ export class Session extends TypedEmitter<SessionEvents> {
   #dropLink(): void {
     if (this.#watchdog !== null) clearInterval(this.#watchdog);
     this.#watchdog = null;
-    this.#link?.close();
+    this.#link?.close(true);
     this.#link = null;
     this.#media.setLink(null);
   }

@@ -1,11 +1,20 @@
 import { VisavisError } from "./errors";
 import { readProblem, type Problem } from "./problem";
 
+/** Where a POP takes WebTransport sessions. */
+export interface TicketWebTransport {
+  readonly url: string;
+  /** base64 of the SHA-256 of certificates to accept; none: one of a certificate authority. */
+  readonly certificateHashes: readonly string[];
+}
+
 /** One POP that will take the session, with the token that opens it. */
 export interface TicketPop {
   readonly name: string;
   readonly url: string;
   readonly token: string;
+  /** null when this POP speaks WebRTC only. */
+  readonly webtransport: TicketWebTransport | null;
 }
 
 /** What the origin answers to `POST /v1/sessions` (ARCHITECTURE.md, Tickets). */
@@ -73,7 +82,7 @@ export function parseTicket(body: unknown): Ticket {
     pops?: unknown;
     ice_servers?: unknown;
   } | null;
-  const pops = Array.isArray(ticket?.pops) ? ticket.pops.filter(isPop) : [];
+  const pops = Array.isArray(ticket?.pops) ? ticket.pops.map(parsePop).filter((pop) => pop !== null) : [];
   if (typeof ticket?.session_id !== "string" || pops.length === 0) {
     throw new VisavisError(
       "origin-refused",
@@ -94,7 +103,17 @@ export function parseTicket(body: unknown): Ticket {
   };
 }
 
-function isPop(value: unknown): value is TicketPop {
+/** null when it is none. */
+function parsePop(value: unknown): TicketPop | null {
   const pop = value as Partial<Record<keyof TicketPop, unknown>> | null;
-  return typeof pop?.url === "string" && typeof pop.token === "string" && typeof pop.name === "string";
+  if (typeof pop?.url !== "string" || typeof pop.token !== "string" || typeof pop.name !== "string") return null;
+  return { name: pop.name, url: pop.url, token: pop.token, webtransport: parseWebTransport(pop.webtransport) };
+}
+
+/** null when it is none: WebRTC is there all the same. */
+function parseWebTransport(value: unknown): TicketWebTransport | null {
+  const given = value as { url?: unknown; certificate_hashes?: unknown } | null | undefined;
+  if (typeof given?.url !== "string" || !given.url.startsWith("https://")) return null;
+  const hashes: unknown[] = Array.isArray(given.certificate_hashes) ? given.certificate_hashes : [];
+  return { url: given.url, certificateHashes: hashes.filter((hash) => typeof hash === "string") };
 }

@@ -55,6 +55,8 @@ export interface PlayoutNote {
   readonly type: "playout";
   readonly rtpTimestamp: number;
   readonly absoluteMs: number;
+  /** From a unit's arrival until it is audible; null while unknown. */
+  readonly playoutDelayMs: number | null;
 }
 
 /** Encoded streams of a browser without RTCRtpScriptTransform. */

@@ -1,41 +1,16 @@
 import { VisavisError } from "../sdk/errors";
-import type { Ticket, TicketPop } from "../sdk/ticket";
-import {
-  emptyCounters,
-  type PageNote,
-  type PipeCounters,
-  type PipeSide,
-  type UnitReport,
-  type WorkerReport,
-} from "./messages";
+import type { TicketPop } from "../sdk/ticket";
+import type { Link, LinkEvents, LinkOptions, LinkStats, MotionPath, PlayoutReport, SoundSource } from "./link";
+import { emptyCounters, type PageNote, type PipeCounters, type PipeSide, type WorkerReport } from "./messages";
 import { encodeControl } from "../wire/control";
 import { tuneOpus } from "./sdp";
+import { readReport, type JitterBufferTotals } from "./rtcStats";
 import workerUrl from "./encodedWorker?worker&url";
 import { deleteConnection, postOffer, Trickle } from "./whip";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** ICE may say "disconnected" for a moment on a moving phone; after this it is over. */
 const DISCONNECTED_MS_MAX = 2_500;
-
-/** What a link tells its session. */
-export interface LinkEvents {
-  onUnit(unit: UnitReport): void;
-  onControl(data: string): void;
-  /** The link is gone without having been closed by us; comes at most once. */
-  onLost(error: VisavisError): void;
-}
-
-/** What the loudspeaker was given last. */
-export interface PlayoutReport {
-  readonly rtpTimestamp: number;
-  /** performance.now() at which it was handed over. */
-  readonly atMs: number;
-  /** 0…1 */
-  readonly audioLevel: number;
-}
-
-/** How motion gets out of the packets in this browser. */
-export type MotionPath = "script-transform" | "encoded-streams" | "none";
 
 interface LegacyStreams {
   createEncodedStreams?: () => {
@@ -57,21 +32,11 @@ export function motionPath(): MotionPath {
   return "createEncodedStreams" in RTCRtpReceiver.prototype ? "encoded-streams" : "none";
 }
 
-/** How a link is opened. */
-export interface LinkOptions {
-  readonly ticket: Ticket;
-  readonly pop: TicketPop;
-  /** The microphone's track; null with "listen" for a viewer who only types. */
-  readonly microphone: MediaStreamTrack | null;
-  /** Whether sound will ever go up: without it the m-line is recvonly. */
-  readonly direction: "sendrecv" | "recvonly";
-  readonly signal: AbortSignal;
-}
-
 /** One WebRTC connection to one POP: sound down (and up), control both ways, motion inside the sound. */
-export class WebRtcLink {
+export class WebRtcLink implements Link {
+  readonly protocol = "webrtc";
   readonly motion: MotionPath;
-  readonly stream = new MediaStream();
+  readonly sound: SoundSource = { stream: new MediaStream() };
   counters: PipeCounters = emptyCounters();
   readonly #peer: RTCPeerConnection;
   readonly #transceiver: RTCRtpTransceiver;
@@ -80,6 +45,8 @@ export class WebRtcLink {
   readonly #events: LinkEvents;
   readonly #trickle = new Trickle();
   readonly #token: string;
+  readonly #resuming: boolean;
+  #totals: JitterBufferTotals = { delayS: 0, emitted: 0 };
   #location: string | null = null;
   #disconnectedTimer: ReturnType<typeof setTimeout> | null = null;
   #closed = false;
@@ -92,7 +59,7 @@ export class WebRtcLink {
       await link.#connect(options);
       return link;
     } catch (error) {
-      link.close();
+      link.close(!options.resuming);
       throw error;
     }
   }
@@ -101,6 +68,7 @@ export class WebRtcLink {
     this.motion = motionPath();
     this.#events = events;
     this.#token = options.pop.token;
+    this.#resuming = options.resuming;
     this.#peer = new RTCPeerConnection({
       iceServers: [...options.ticket.iceServers],
       bundlePolicy: "max-bundle",
@@ -110,12 +78,11 @@ export class WebRtcLink {
     this.#channel = this.#peer.createDataChannel("control", { ordered: true });
     this.#channel.binaryType = "arraybuffer";
     this.#transceiver = this.#peer.addTransceiver(options.microphone ?? "audio", { direction: options.direction });
-    this.stream.addTrack(this.#transceiver.receiver.track);
+    this.sound.stream.addTrack(this.#transceiver.receiver.track);
     this.#worker = this.motion === "none" ? null : this.#startWorker(options.direction === "sendrecv");
     this.#listen();
   }
 
-  /** The receiver's last word on what was played; null before anything was. */
   playout(): PlayoutReport | null {
     const source = this.#transceiver.receiver.getSynchronizationSources()[0];
     if (!source) return null;
@@ -124,40 +91,38 @@ export class WebRtcLink {
     return { rtpTimestamp: source.rtpTimestamp, atMs, audioLevel: source.audioLevel ?? 0 };
   }
 
-  /** Tell the worker what is audible, for the feedback. */
-  notePlayout(rtpTimestamp: number, atMs: number): void {
-    this.#note({ type: "playout", rtpTimestamp, absoluteMs: performance.timeOrigin + atMs });
+  notePlayout(rtpTimestamp: number, atMs: number, playoutDelayMs: number | null): void {
+    this.#note({ type: "playout", rtpTimestamp, absoluteMs: performance.timeOrigin + atMs, playoutDelayMs });
   }
 
-  /** Send a control message; false when the channel is not open. */
   sendControl(data: string): boolean {
     if (this.#channel.readyState !== "open") return false;
     this.#channel.send(data);
     return true;
   }
 
-  /** Put a microphone track on the wire, or take it off, without a new negotiation. */
   async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
     await this.#transceiver.sender.replaceTrack(track);
   }
 
-  /** Whether a microphone can be added to this connection. */
   get canSend(): boolean {
     return this.#transceiver.direction === "sendrecv";
   }
 
-  getStats(): Promise<RTCStatsReport> {
-    return this.#peer.getStats();
+  async linkStats(): Promise<LinkStats> {
+    const report = await this.#peer.getStats();
+    const { stats, totals } = readReport(report as Iterable<readonly [string, unknown]>, this.#totals);
+    this.#totals = totals;
+    return stats;
   }
 
-  /** Close and tell the POP. Idempotent. */
-  close(): void {
+  close(farewell: boolean): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#trickle.close();
     if (this.#disconnectedTimer !== null) clearTimeout(this.#disconnectedTimer);
-    if (this.#location !== null) deleteConnection(this.#location, this.#token);
-    else this.sendControl(encodeControl("disconnect-bot"));
+    if (farewell && this.#location !== null) deleteConnection(this.#location, this.#token);
+    else if (farewell) this.sendControl(encodeControl("disconnect-bot"));
     this.#note({ type: "close" });
     this.#worker?.terminate();
     this.#peer.close();
@@ -200,6 +165,7 @@ export class WebRtcLink {
       this.#disconnectedTimer = null;
       if (peer.connectionState === "failed") this.#lost();
       if (peer.connectionState === "disconnected") {
+        if (!this.#closed) this.#events.onUnsteady();
         this.#disconnectedTimer = setTimeout(() => {
           this.#lost();
         }, DISCONNECTED_MS_MAX);
@@ -215,14 +181,14 @@ export class WebRtcLink {
 
   async #connect({ ticket, pop, signal }: LinkOptions): Promise<void> {
     signal.addEventListener("abort", () => {
-      this.close();
+      this.close(!this.#resuming);
     });
     await this.#peer.setLocalDescription();
     const offer = tuneOpus(this.#peer.localDescription?.sdp ?? "");
     const { answer, location } = await postOffer(pop, ticket.sessionId, offer, signal);
     this.#location = location;
     if (signal.aborted) {
-      if (location !== null) deleteConnection(location, pop.token);
+      if (location !== null && !this.#resuming) deleteConnection(location, pop.token);
       signal.throwIfAborted();
     }
     try {

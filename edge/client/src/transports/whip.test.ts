@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { VisavisError } from "../sdk/errors";
 import { deleteConnection, postOffer, Trickle } from "./whip";
 
-const POP = { name: "local", url: "http://pop.example/", token: "secret" };
+const POP = { name: "local", url: "http://pop.example/", token: "secret", webtransport: null };
 const OFFER = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=mid:0\r\n";
 const HOST = { candidate: "candidate:1 1 udp 1 10.0.0.2 5 typ host", sdpMid: "0" };
 
