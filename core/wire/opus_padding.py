@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from core.errors import LocalProtocolError, RemoteProtocolError
 from core.limits import ACCESS_UNIT_SIZE_BYTES_MAX
 
-__all__ = ["MAGIC", "duration_samples", "embed", "extract", "silence", "strip"]
+__all__ = ["DURATION_SAMPLES_MAX", "MAGIC", "duration_samples", "embed", "extract", "silence", "split", "strip"]
 
 MAGIC: Final = b"vv"
 """Marks padding as ours."""
@@ -21,7 +21,8 @@ _EXTENSION_ID: Final = 122
 """Experimental and unused extension id of that draft; read, never written."""
 
 _FRAME_SIZE_BYTES_MAX: Final = 1275
-_DURATION_SAMPLES_MAX: Final = 5760
+DURATION_SAMPLES_MAX: Final = 5760
+"""120 ms, the longest packet."""
 _SILENT_TOC: Final = 0xF8
 _SILENT_FRAME: Final = b"\xff\xfe"
 _SILK_SAMPLES: Final = (480, 960, 1920, 2880)
@@ -86,6 +87,32 @@ def strip(packet: bytes) -> bytes:
     return bytes((toc, count)) + body
 
 
+def split(packet: bytes) -> list[bytes]:
+    """The frames of a packet, without TOC, lengths and padding.
+
+    Raises: RemoteProtocolError: `packet` is not Opus (code `bad-opus`).
+    """
+    _, count, body, _ = _parse(packet)
+    frames = count & 0x3F
+    if not count & 0x80:
+        size = len(body) // frames
+        return [body[start * size : (start + 1) * size] for start in range(frames)]
+    sizes: list[int] = []
+    position = 0
+    for _ in range(frames - 1):
+        size = body[position]
+        position += 1
+        if size >= 252:
+            size += 4 * body[position]
+            position += 1
+        sizes.append(size)
+    found: list[bytes] = []
+    for size in sizes:
+        found.append(body[position : position + size])
+        position += size
+    return [*found, body[position:]]
+
+
 def silence(frames: int = 1) -> bytes:
     """Digital silence: `frames` (1 to 6) CELT frames of 20 ms in one mono packet, two bytes each, as DTX sends.
 
@@ -142,7 +169,7 @@ def _parse_code_3(toc: int, rest: bytes) -> _Layout:
     if not rest:
         raise _bad("code 3 without a frame count")
     count, frames, start = rest[0] & 0xBF, rest[0] & 0x3F, 1
-    if frames == 0 or frames * _frame_samples(toc) > _DURATION_SAMPLES_MAX:
+    if frames == 0 or frames * _frame_samples(toc) > DURATION_SAMPLES_MAX:
         raise _bad(f"{frames} frames")
     padding_size = 0
     if rest[0] & 0x40:
