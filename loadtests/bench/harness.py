@@ -25,7 +25,7 @@ from core.errors import ConfigError
 
 __all__ = ["Benchmark", "Result", "benchmarks", "machine", "main", "percentile", "report"]
 
-_NOT_BENCHMARKS: Final = frozenset({"__main__", "command", "harness"})
+_NOT_BENCHMARKS: Final = frozenset({"__main__", "command", "flame", "harness"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

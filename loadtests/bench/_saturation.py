@@ -1,0 +1,166 @@
+"""How many sessions a server carries: trials of growing load until one fails, then closing in on the last that held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["DELIVERY_MIN", "LATENESS_S_MAX", "Search", "Trial", "find_limit"]
+
+DELIVERY_MIN: Final = 0.999
+"""Of all packets, both ways."""
+LATENESS_S_MAX: Final = 0.010
+"""99 of 100 packets leave no later than this after their tick."""
+_GROWTH_MAX: Final = 3.0
+_CLOSE: Final = 1.07
+"""The search ends when the load that fails is at most this much above the one that holds."""
+_IDLE_LEFT: Final = 0.92
+"""Share of its core that a server is expected to use before it becomes late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One load and what came of it.
+
+    Attributes:
+        sessions: offered at once.
+        seconds: how long.
+        packets: that the server sent and received.
+        delivery: of all packets sent, both ways, those that arrived, 0 to 1.
+        lateness_s_p50, lateness_s_p99: how late packets left, seconds after their tick.
+        server_cpu_s, generator_cpu_s: CPU time of the two processes.
+    """
+
+    sessions: int
+    seconds: float
+    packets: int
+    delivery: float
+    lateness_s_p50: float
+    lateness_s_p99: float
+    server_cpu_s: float
+    generator_cpu_s: float
+
+    @property
+    def holds(self) -> bool:
+        """Nearly everything came, and in time."""
+        return self.delivery >= DELIVERY_MIN and self.lateness_s_p99 <= LATENESS_S_MAX
+
+    @property
+    def server_load(self) -> float:
+        """Share of one core that the server used."""
+        return self.server_cpu_s / self.seconds
+
+    @property
+    def generator_load(self) -> float:
+        """Share of one core that the load generator used."""
+        return self.generator_cpu_s / self.seconds
+
+    @property
+    def us_per_packet(self) -> float:
+        """Server's CPU time per packet, sent or received, in microseconds."""
+        return 1e6 * self.server_cpu_s / max(1, self.packets)
+
+    @property
+    def sessions_by_cpu(self) -> float:
+        """Sessions that would fill the server's core at this trial's CPU time per session."""
+        return self.sessions * self.seconds / max(1e-9, self.server_cpu_s)
+
+    def describe(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "sessions": self.sessions,
+            "holds": self.holds,
+            "delivery": round(self.delivery, 5),
+            "lateness_ms_p50": round(1e3 * self.lateness_s_p50, 2),
+            "lateness_ms_p99": round(1e3 * self.lateness_s_p99, 2),
+            "server_load": round(self.server_load, 3),
+            "generator_load": round(self.generator_load, 3),
+            "us_per_packet": round(self.us_per_packet, 2),
+            "sessions_by_cpu": round(self.sessions_by_cpu),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What a search found.
+
+    Attributes:
+        trials: in the order they were made.
+        sessions: the largest load that held (0: none did), or derived.
+        derived: the load generator was full before the server: `sessions` follows from the server's CPU time.
+    """
+
+    trials: tuple[Trial, ...]
+    sessions: float
+    derived: bool
+
+    @property
+    def best(self) -> Trial:
+        """The trial that the figures are taken from: the largest that held, else the smallest."""
+        held = [trial for trial in self.trials if trial.holds]
+        return max(held, key=_sessions) if held else min(self.trials, key=_sessions)
+
+    def describe(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "sessions": round(self.sessions),
+            "derived": self.derived,
+            "trials": [trial.describe() for trial in self.trials],
+        }
+
+
+def find_limit(measure: Callable[[int], Trial], *, first: int, most: int, trials: int) -> Search:
+    """Search the largest load that holds.
+
+    Args:
+        measure: makes a trial with so many sessions.
+        first: sessions of the first trial.
+        most: sessions to stop at, whatever they cost.
+        trials: at most this many.
+    """
+    made: list[Trial] = []
+    holds, fails = 0, most + 1
+    sessions = min(first, most)
+    while len(made) < trials:
+        trial = measure(sessions)
+        made.append(trial)
+        if not trial.holds and len(made) < trials and trial.server_load < _IDLE_LEFT:
+            trial = measure(sessions)  # with time to spare: something else on this machine may have been in the way
+            made.append(trial)
+        if trial.holds:
+            holds = max(holds, sessions)
+        else:
+            fails = min(fails, sessions)
+        if holds >= most or fails <= 1 or (holds and fails <= max(holds + 1, holds * _CLOSE)):
+            break
+        if trial.generator_load > _IDLE_LEFT and trial.server_load < _IDLE_LEFT:
+            break  # more load cannot be made
+        sessions = _next(trial, holds, fails)
+    return _conclude(tuple(made), holds)
+
+
+def _next(trial: Trial, holds: int, fails: int) -> int:
+    """Where to try: where the last trial's CPU time says the core is full, kept between what is known."""
+    if trial.holds:
+        wanted = min(trial.sessions_by_cpu * _IDLE_LEFT, holds * _GROWTH_MAX)
+        wanted = max(wanted, holds * _CLOSE)
+    else:
+        wanted = (holds + fails) / 2 if holds else fails * 0.6
+    if wanted >= fails:
+        wanted = (holds + fails) / 2
+    return max(1, min(round(wanted), fails - 1))
+
+
+def _conclude(trials: tuple[Trial, ...], holds: int) -> Search:
+    largest = max(trials, key=_sessions)
+    starved = largest.generator_load > _IDLE_LEFT and largest.server_load < _IDLE_LEFT
+    if starved:
+        held = [trial for trial in trials if trial.holds] or [largest]
+        best = max(held, key=_sessions)
+        return Search(trials=trials, sessions=best.sessions_by_cpu * _IDLE_LEFT, derived=True)
+    return Search(trials=trials, sessions=holds, derived=False)
+
+
+def _sessions(trial: Trial) -> int:
+    return trial.sessions
