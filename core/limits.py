@@ -22,6 +22,8 @@ ACCESS_UNIT_SIZE_BYTES_MAX: Final = 1_150
 MICROPHONE_PACKET_SIZE_BYTES_MAX: Final = 1_388
 FRAME_HISTORY: Final = 64
 """Decoded frames a receiver keeps as possible baselines."""
+KEYFRAME_COPY_S_MIN: Final = 0.2
+"""Between two reliable copies of keyframes: a viewer may ask with every packet, and each copy costs a stream."""
 
 # --- forward error correction --------------------------------------------------------------------------------------
 FEC_WINDOW_UNITS_MAX: Final = 15
@@ -58,6 +60,8 @@ JOINT_STEP_RAD_MAX: Final = 0.05
 """Largest turn of neck, head, spine or shoulder about one axis per 20 ms: 143 degrees a second, a brisk nod."""
 EYE_STEP_RAD_MAX: Final = 0.2
 """Largest turn of an eye per 20 ms: saccades reach 500 to 600 degrees a second."""
+NETEQ_DELAY_S: Final = 0.03
+"""What a browser's own jitter buffer lets sound wait, until it says more: repairs that take longer are useless."""
 PLAYOUT_DELAY_MS_MAX: Final = 133.0
 """The most that our own playout lets sound and motion wait for what is late: four frames of 30 per second."""
 JITTER_BUFFER_PACKETS_MAX: Final = 256
@@ -84,6 +88,34 @@ LINK_SILENCE_S_MAX: Final = 12.0
 """A link that receives nothing this long is lost; browsers report every 5 s at the latest (RFC 3550 section 6.2)."""
 LINK_INBOX_DATAGRAMS_MAX: Final = 256
 """Datagrams of one link that wait to be handled; anybody may send to an open port. Overflow drops the newest."""
+CAPSULE_SIZE_BYTES_MAX: Final = 1_028
+"""A close capsule: its code and a reason of at most 1,024 bytes (draft-ietf-webtrans-http3 section 6)."""
+QUIC_HALF_OPEN_MAX: Final = 256
+"""Connections whose handshake is under way; each costs about 5 ms of work. Beyond that first packets are dropped."""
+QUIC_HALF_OPEN_PER_ADDRESS_MAX: Final = 16
+"""The same for one IP address: a network's viewers may share one, but not all arrive within one round trip."""
+QUIC_BATCH_DATAGRAMS_MAX: Final = 64
+"""Datagrams taken from the socket at a time, so that a flood leaves the conductor its turn."""
+QUIC_STREAM_WINDOW_SIZE_BYTES: Final = 65_536
+"""What a viewer may send on one stream before the POP has taken it."""
+QUIC_STREAMS_MAX: Final = 16
+"""Streams of each kind that a viewer may have open at once: HTTP/3 needs four, the control stream is one."""
+UNKNOWN_STREAMS_MAX: Final = 64
+"""Streams nobody asked for, in a session's life; beyond that it is closed with `too-many-streams`."""
+LINK_QUEUE_UNITS_MAX: Final = 5
+"""Units of sound that wait in front of QUIC while its congestion window is full; overflow drops the oldest."""
+LINK_QUEUE_MOTION_UNITS_MAX: Final = 3
+"""Of them, units without sound: what is not heard is worth less."""
+LINK_QUEUE_AGE_S_MAX: Final = 0.150
+"""Older units are not sent: the viewer's playout delay (PLAYOUT_DELAY_MS_MAX) is over."""
+LINK_DATAGRAMS_PER_S_MAX: Final = 400
+"""What one viewer may send: four microphones with 10 ms packets. Beyond that datagrams are dropped and counted."""
+LINK_FLOOD_DATAGRAMS_MAX: Final = 2_000
+"""Datagrams dropped for that in a link's life; beyond that it is closed with `flood`."""
+KEYFRAME_STREAMS_MAX: Final = 8
+"""Keyframe copies under way on streams of their own; beyond that a copy is dropped and counted."""
+CERTIFICATE_LIFETIME_S: Final = 10 * 86_400
+"""Browsers accept a certificate by its hash only if it is valid for less than 14 days."""
 REQUEST_S_MAX: Final = 10.0
 """From a request's headers to the end of its body."""
 CONTROL_BUFFER_SIZE_BYTES_MAX: Final = 262_144

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from core.errors import ConfigError
 from core.limits import TICKET_LIFETIME_S
-from core.session.claims import SCOPE_WEBRTC
+from core.session.claims import SCOPE_WEBRTC, SCOPE_WEBTRANSPORT
 
 __all__ = ["TicketKey", "load_key"]
 
@@ -81,7 +81,7 @@ class TicketKey:
             "iat": now_wall,
             "exp": now_wall + lifetime_s,
             "epoch": epoch,
-            "scp": [SCOPE_WEBRTC],
+            "scp": [SCOPE_WEBRTC, SCOPE_WEBTRANSPORT],
             "chr": character,
         }
         return jwt.encode(payload, self._private, algorithm="EdDSA", headers={"kid": self.key_id})

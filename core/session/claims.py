@@ -10,10 +10,12 @@ from typing import Final, cast
 from core.errors import AdmissionError
 from core.limits import TICKET_CLOCK_SKEW_S, TICKET_LIFETIME_S
 
-__all__ = ["SCOPE_WEBRTC", "Claims", "check_claims"]
+__all__ = ["SCOPE_WEBRTC", "SCOPE_WEBTRANSPORT", "Claims", "check_claims"]
 
 SCOPE_WEBRTC: Final = "webrtc"
 """The scope that opens a WebRTC link."""
+SCOPE_WEBTRANSPORT: Final = "webtransport"
+"""The scope that opens a WebTransport link."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 

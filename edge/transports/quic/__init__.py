@@ -1,0 +1,1 @@
+"""QUIC for many viewers on one socket: the endpoint, and the engines that do the protocol."""

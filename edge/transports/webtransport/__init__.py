@@ -1,0 +1,1 @@
+"""WebTransport links: access units as QUIC datagrams, control messages on a stream."""
