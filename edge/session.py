@@ -45,8 +45,8 @@ from core.speech.messages import (
     UserText,
 )
 from core.speech.messages import Mood as MoodMessage
-from core.stream.packetizer import Packetizer
 from core.stream.playout_position import PlayoutPosition
+from core.stream.sender import UnitSender
 from core.stream.speech_track import Placed, SpeechTrack
 from core.wire.access_unit import AccessUnitFlags
 from core.wire.control import ControlMessage, decode_control
@@ -115,7 +115,7 @@ class Session:
         self._slot = services.animator.open(seed=seed)
         self._face = FaceMachine(now)
         self._track = SpeechTrack()
-        self._packetizer = Packetizer(epoch=claims.epoch)
+        self._sender = UnitSender(epoch=claims.epoch)
         self._playout = PlayoutPosition()
         self._hearing = services.make_hearing(self._send_up)
         self._narrator = Narrator(send=self._send_control, wall_clock=services.wall_clock)
@@ -260,7 +260,7 @@ class Session:
         self._cut_until = now + CUT_FLAG_S
 
     def _receive_feedback(self, feedback: Feedback, now: float) -> None:
-        self._packetizer.receive_feedback(feedback)
+        self._sender.receive_feedback(feedback, now)
         if feedback.playout_timestamp is None:
             return
         if not self._playout.report(feedback.playout_timestamp, sent=self._media_time, now=now):
@@ -387,7 +387,7 @@ class Session:
         if link is None or not self._connected:
             return
         if self._pending_thin:
-            payload = self._packetizer.pack_idle(frame=frame, state=self._face.state)
+            payload = self._sender.pack_idle(frame=frame, state=self._face.state, now=due)
             self._covered_ticks = IDLE_FRAMES_PER_PACKET - 1
         else:
             flags = AccessUnitFlags(0)
@@ -395,9 +395,8 @@ class Session:
                 flags |= AccessUnitFlags.DUCK
             if due < self._cut_until:
                 flags |= AccessUnitFlags.CUT
-            payload = self._packetizer.pack(
-                frame=frame, opus=placed.opus if placed else b"", state=self._face.state, flags=flags
-            )
+            opus = (placed.opus,) if placed is not None and placed.opus else ()
+            payload = self._sender.pack(frame=frame, opus=opus, state=self._face.state, flags=flags, now=due)
         if link.send_packet(payload, self._media_time):
             self._services.metrics.packets_sent.inc()
         self._media_time += TICK_SAMPLES

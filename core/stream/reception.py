@@ -43,9 +43,18 @@ class Reception:
 
 
 class ReceptionMeter:
-    """Judges one viewer's link by its feedback, which may be lost, late, repeated, or invented."""
+    """Judges one viewer's link by its feedback, which may be lost, late, repeated, or invented.
 
-    def __init__(self) -> None:
+    Args:
+        first_sequence_number: of the first unit that this link carries, 16 bits.
+
+    Attributes:
+        lost: units that did not arrive, of all that were judged.
+    """
+
+    def __init__(self, first_sequence_number: int = 0) -> None:
+        self.lost = 0
+        self._offset = first_sequence_number
         self._sent_at: list[float] = []
         self._first = 0
         self._judged = 0
@@ -55,7 +64,7 @@ class ReceptionMeter:
         self._newest = -1
 
     def on_sent(self, now: float) -> None:
-        """The next unit was sent; units are numbered from 0 in this order, as the packetizer does."""
+        """The next unit was sent; units are numbered in this order, as the sender does."""
         self._sent_at.append(now)
         if len(self._sent_at) > 2 * _SENT_UNITS:
             del self._sent_at[:_SENT_UNITS]
@@ -66,7 +75,7 @@ class ReceptionMeter:
         if feedback.acknowledged is None:
             return Dropped("nothing-acknowledged")
         sent = self._first + len(self._sent_at)
-        back = (sent - 1 - feedback.acknowledged) & 0xFFFF
+        back = (self._offset + sent - 1 - feedback.acknowledged) & 0xFFFF
         newest = sent - 1 - back
         if newest < max(0, sent - _SENT_UNITS):
             return Dropped("never-sent")
@@ -91,6 +100,7 @@ class ReceptionMeter:
         end = newest - _REORDERED_UNITS
         for unit in range(max(self._judged, newest - _BITMAP, 0), end + 1):
             lost = received >> newest - 1 - unit & 1 ^ 1
+            self.lost += lost
             self._history = (self._history << 1 | lost) & _MASK
             self._history_units = min(self._history_units + 1, _JUDGED_UNITS)
         self._judged = max(self._judged, end + 1)

@@ -7,7 +7,7 @@ from core.avatar.frame import REST_FRAME, AnimationFrame
 from core.avatar.rig import BLENDSHAPE_INDEX
 from core.limits import TICK_S, TICK_SAMPLES
 from core.session.state import FaceState
-from core.stream.packetizer import Packetizer
+from core.stream.sender import UnitSender
 from core.wire.access_unit import AccessUnitFlags
 from loadtests.audio import VoiceEncoder
 from loadtests.recording import Heard, Recording
@@ -19,12 +19,12 @@ NO_FLAGS = AccessUnitFlags(0)
 
 
 class Link:
-    """A perfect network between a packetizer and a screen, 20 ms at a time."""
+    """A perfect network between a sender and a screen, 20 ms at a time."""
 
     def __init__(self) -> None:
         self.recording = Recording()
         self.screen = Screen(self.recording)
-        self.packetizer = Packetizer(epoch=1)
+        self.sender = UnitSender(epoch=1)
         self.voice = VoiceEncoder()
         self.tick = 0
 
@@ -34,15 +34,16 @@ class Link:
             tone = (0.3 * np.sin(2 * np.pi * 300 * times)).astype(np.float32)
             weights = REST_FRAME.weights.copy()
             weights[JAW] = jaw
-            payload = self.packetizer.pack(
+            payload = self.sender.pack(
                 frame=AnimationFrame(weights=weights, joints=REST_FRAME.joints),
-                opus=self.voice.encode(tone) if voice else b"",
+                opus=[self.voice.encode(tone)] if voice else [],
                 state=FaceState.SPEAKING if voice else FaceState.LISTENING,
                 flags=flags,
+                now=self.now,
             )
             self.screen.receive(payload, (self.tick * TICK_SAMPLES) & 0xFFFFFFFF, self.now)
             self.tick += 1
-            self.packetizer.receive_feedback(self.screen.feedback(self.now))
+            self.sender.receive_feedback(self.screen.feedback(self.now), self.now)
 
     @property
     def now(self) -> float:

@@ -20,7 +20,7 @@ from core.avatar.frame import REST_FRAME, AnimationFrame
 from core.avatar.rig import BLENDSHAPE_INDEX
 from core.limits import MEDIA_CLOCK_HZ, TICK_S, TICK_SAMPLES
 from core.session.state import FaceState
-from core.stream.packetizer import Packetizer
+from core.stream.sender import UnitSender
 from core.wire.access_unit import AccessUnitFlags
 from core.wire.control import decode_control, encode_control
 from core.wire.feedback import Feedback, decode_feedback, extract_feedback
@@ -40,7 +40,7 @@ class TinyPop:
         self.url = ""
         self.transport = WebRtcTransport(loopback=True)
         self.link: WebRtcLink | None = None
-        self.packetizer = Packetizer(epoch=1)
+        self.sender = UnitSender(epoch=1)
         self.microphone: list[MicrophoneUnit] = []
         self.feedback: list[Feedback] = []
         self.control: list[str] = []
@@ -78,7 +78,7 @@ class TinyPop:
 
     def _receive(self, feedback: Feedback) -> None:
         self.feedback.append(feedback)
-        self.packetizer.receive_feedback(feedback)
+        self.sender.receive_feedback(feedback, time.monotonic())
 
     async def _conduct(self) -> None:
         encoder = VoiceEncoder()
@@ -106,7 +106,9 @@ class TinyPop:
         weights = REST_FRAME.weights.copy()
         weights[JAW] = loud
         frame = AnimationFrame(weights=weights, joints=REST_FRAME.joints, sync_score=1.0 if opus else 0.0)
-        payload = self.packetizer.pack(frame=frame, opus=opus, state=state, flags=AccessUnitFlags(0))
+        payload = self.sender.pack(
+            frame=frame, opus=[opus] if opus else [], state=state, flags=AccessUnitFlags(0), now=time.monotonic()
+        )
         self.link.send_packet(payload, tick * TICK_SAMPLES)
 
     # HTTP
