@@ -6,8 +6,10 @@ they arrive. Everything that reaches into aiortc's and aioice's insides is in th
 
 - `sender.send` and `receiver.receive` (aiortc calls them once DTLS is up) are replaced on the instance, so that neither
   tasks nor threads start; `sender.stop` and `receiver.stop` with them.
-- `Connection.data_received` (aioice calls it for every datagram that is not STUN) is replaced on the instance. It also
-  guards what lies behind: an empty or oversize datagram, which anybody may send, would end aiortc's receiving task.
+- `StunProtocol.datagram_received` (the event loop calls it for every datagram) is replaced on the instances: SRTP is
+  told by its first byte, before aioice takes it for a broken STUN message and raises.
+- `Connection.data_received` (aioice calls it for all else that is not STUN) is replaced on the instance. It also guards
+  what lies behind: an empty or oversize datagram, which anybody may send, would end aiortc's receiving task.
 - SRTP sessions and the selected pair of `RTCDtlsTransport` are used directly.
 """
 
@@ -20,6 +22,7 @@ from typing import Any, Final, cast
 import pylibsrtp
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceCandidate, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcconfiguration import RTCBundlePolicy
+from aiortc.rtcdtlstransport import State as DtlsState
 from aiortc.rtcrtpparameters import RTCRtpCodecCapability
 
 from core.errors import RemoteProtocolError
@@ -32,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _DATAGRAM_SIZE_BYTES_MAX: Final = 1_500
 _OPUS: Final = RTCRtpCodecCapability(mimeType="audio/opus", clockRate=48_000, channels=2)
+_CONNECTED: Final = DtlsState.CONNECTED
 _LOOPBACK: Final = "127.0.0.1"
 
 
@@ -71,9 +75,9 @@ class Peer:
         self._transceiver.setCodecPreferences([_OPUS])
         self._dtls = self._transceiver.receiver.transport
         self._ice = self._dtls.transport.iceGatherer._connection
+        self._nominated = self._ice._nominated
         self._take_media()
-        if loopback:
-            self._add_loopback()
+        self._follow_gathering(loopback)
         self._connection.on("connectionstatechange", self._state_changed)
         self._connection.on("datachannel", on_channel)
 
@@ -90,7 +94,7 @@ class Peer:
     @property
     def ready(self) -> bool:
         """Media may flow."""
-        return self._dtls.state == "connected"
+        return self._dtls._state is _CONNECTED
 
     async def answer(self, offer: Offer) -> str:
         """Accept a checked offer and start connecting.
@@ -128,8 +132,8 @@ class Peer:
         return self._send(packet, rtcp=True)
 
     def _send(self, packet: bytes, *, rtcp: bool) -> bool:
-        pair = self._ice._nominated.get(1)
-        if pair is None or self._dtls.state != "connected":
+        pair = self._nominated.get(1)
+        if pair is None or self._dtls._state is not _CONNECTED:
             return False
         session = self._dtls._tx_srtp
         try:
@@ -164,32 +168,42 @@ class Peer:
         self._to_aiortc: Callable[[bytes, int], None] = connection.data_received
         connection.data_received = self._datagram_received
 
-    def _add_loopback(self) -> None:
+    def _follow_gathering(self, loopback: bool) -> None:
         connection = cast(Any, self._ice)
         gather = connection.get_component_candidates
 
-        async def with_loopback(component: int, addresses: list[str], **options: Any) -> Any:
-            if _LOOPBACK not in addresses:
+        async def followed(component: int, addresses: list[str], **options: Any) -> Any:
+            if loopback and _LOOPBACK not in addresses:
                 addresses = [*addresses, _LOOPBACK]
-            return await gather(component=component, addresses=addresses, **options)
+            candidates = await gather(component=component, addresses=addresses, **options)
+            for protocol in connection._protocols:
+                self._follow_socket(protocol)
+            return candidates
 
-        connection.get_component_candidates = with_loopback
+        connection.get_component_candidates = followed
+
+    def _follow_socket(self, protocol: Any) -> None:
+        to_aioice = protocol.datagram_received
+
+        def datagram_received(datagram: bytes, address: tuple[Any, ...]) -> None:
+            # RFC 7983: the first byte tells SRTP from all else.
+            if datagram and 128 <= datagram[0] < 192 and 13 <= len(datagram) <= _DATAGRAM_SIZE_BYTES_MAX:
+                self._srtp_received(datagram)
+            else:
+                to_aioice(datagram, address)
+
+        protocol.datagram_received = datagram_received
 
     def _datagram_received(self, datagram: bytes, component: int) -> None:
-        """Every datagram that is not STUN, from whoever sent it (RFC 7983 tells them apart by their first byte)."""
+        """Every datagram that is neither STUN nor SRTP, from whoever sent it (RFC 7983)."""
         if len(datagram) < 13 or len(datagram) > _DATAGRAM_SIZE_BYTES_MAX:
             self._on_dropped("datagram-size")
-            return
-        first = datagram[0]
-        if 128 <= first < 192:
-            self._srtp_received(datagram)
-        elif 20 <= first < 64:
-            if self._ice._queue.qsize() >= LINK_INBOX_DATAGRAMS_MAX:
-                self._on_dropped("inbox-full")
-            else:
-                self._to_aiortc(datagram, component)
-        else:
+        elif not 20 <= datagram[0] < 64:
             self._on_dropped("datagram-unknown")
+        elif self._ice._queue.qsize() >= LINK_INBOX_DATAGRAMS_MAX:
+            self._on_dropped("inbox-full")
+        else:
+            self._to_aiortc(datagram, component)
 
     def _srtp_received(self, datagram: bytes) -> None:
         session = self._dtls._rx_srtp

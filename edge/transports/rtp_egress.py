@@ -6,13 +6,15 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from aiortc.rtp import RtcpReceiverInfo, RtcpSdesPacket, RtcpSenderInfo, RtcpSourceInfo, RtcpSrPacket
+from aiortc.rtp import RtcpReceiverInfo, RtcpSdesPacket, RtcpSourceInfo
 
 from core.limits import MEDIA_CLOCK_HZ
 
 __all__ = ["RemoteReport", "RtpEgress", "ntp_time"]
 
 _HEADER: Final = struct.Struct("!BBHLL")
+_SENDER_REPORT: Final = struct.Struct("!BBHLQLLL")
+_SENDER_REPORT_TYPE: Final = 200
 _NTP_EPOCH_S: Final = 2_208_988_800
 _MID_PACKETS: Final = 100
 """Packets that carry the media id at first; with the SSRC in the SDP a receiver has learnt it long before."""
@@ -71,7 +73,8 @@ class RtpEgress:
         mid_extension_id: int = 0,
     ) -> None:
         self.ssrc = ssrc
-        self.cname = ""
+        self._cname = ""
+        self._description = b""
         self.packets = 0
         self.payload_bytes = 0
         self.remote: RemoteReport | None = None
@@ -82,6 +85,16 @@ class RtpEgress:
         self._wall_s = 0.0
         self._report_ntp_middle = 0
         self._round_trip_s: float | None = None
+
+    @property
+    def cname(self) -> str:
+        """See above."""
+        return self._cname
+
+    @cname.setter
+    def cname(self, name: str) -> None:
+        self._cname = name
+        self._description = b""
 
     def packet(self, payload: bytes, timestamp: int, wall_s: float) -> bytes:
         """The next packet.
@@ -113,23 +126,25 @@ class RtpEgress:
         ntp = ntp_time(wall_s)
         media_time = self._timestamp + round((wall_s - self._wall_s) * MEDIA_CLOCK_HZ)
         self._report_ntp_middle = (ntp >> 16) & 0xFFFFFFFF
-        report = RtcpSrPacket(
-            ssrc=self.ssrc,
-            sender_info=RtcpSenderInfo(
-                ntp_timestamp=ntp,
-                rtp_timestamp=media_time & 0xFFFFFFFF,
-                packet_count=self.packets & 0xFFFFFFFF,
-                octet_count=self.payload_bytes & 0xFFFFFFFF,
-            ),
-            reports=reports,
+        blocks = b"".join(map(bytes, reports))
+        head = _SENDER_REPORT.pack(
+            0x80 | len(reports),
+            _SENDER_REPORT_TYPE,
+            _SENDER_REPORT.size // 4 - 1 + len(blocks) // 4,
+            self.ssrc,
+            ntp,
+            media_time & 0xFFFFFFFF,
+            self.packets & 0xFFFFFFFF,
+            self.payload_bytes & 0xFFFFFFFF,
         )
-        return bytes(report) + self.description()
+        return head + blocks + self.description()
 
     def description(self) -> bytes:
         """RTCP packet with the stream's canonical name."""
-        return bytes(
-            RtcpSdesPacket(chunks=[RtcpSourceInfo(ssrc=self.ssrc, items=[(_SDES_CNAME, self.cname.encode())])])
-        )
+        if not self._description:
+            source = RtcpSourceInfo(ssrc=self.ssrc, items=[(_SDES_CNAME, self.cname.encode())])
+            self._description = bytes(RtcpSdesPacket(chunks=[source]))
+        return self._description
 
     def receive_report(self, report: RtcpReceiverInfo, wall_s: float) -> None:
         """A report block about this stream came (others are passed over)."""

@@ -237,8 +237,11 @@ class WebRtcLink:
         unit = self._ingress.receive(packet, now)
         if isinstance(unit, Dropped):
             self._drop(unit.reason)
-        elif self._closing is None:
-            self._tell(lambda events, now: events.on_microphone(unit, now))
+        elif self._closing is None and self.events is not None:
+            try:
+                self.events.on_microphone(unit, now)
+            except Exception:
+                self._listener_failed()
 
     def _rtcp_received(self, data: bytes) -> None:
         now = self._transport.clock()
@@ -308,9 +311,12 @@ class WebRtcLink:
         try:
             event(self.events, self._transport.clock())
         except Exception:
-            # A listener that broke once would break with every packet: its viewer comes back to a new one.
-            _log.exception("a link's listener failed")
-            self._close("internal-error")
+            self._listener_failed()
+
+    def _listener_failed(self) -> None:
+        # A listener that broke once would break with every packet: its viewer comes back to a new one.
+        _log.exception("a link's listener failed")
+        self._close("internal-error")
 
     def _close(self, reason: str) -> None:
         if self._closing is not None:

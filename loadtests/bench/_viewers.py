@@ -26,7 +26,6 @@ LOOPBACK: Final = "127.0.0.1"
 MicrophoneSource = Callable[[int, int], "tuple[bytes, int] | None"]
 """(viewer, tick) → Opus packet and audio level byte (RFC 6464) to send in that 20 ms tick, None: nothing."""
 
-
 _READS_EVERY: Final = 5
 """Ticks from one look into a viewer's socket to the next."""
 _REPORT_EVERY: Final = 100

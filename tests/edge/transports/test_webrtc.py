@@ -175,20 +175,19 @@ async def test_garbage_datagrams_are_counted_and_harm_nobody(transport: WebRtcTr
 
 async def test_a_replayed_datagram_is_counted(transport: WebRtcTransport) -> None:
     call = Call(transport, [opus(number, 50) for number in range(3)])
-    peer_datagrams: list[bytes] = []
     call.link, answer = await transport.accept(await call.viewer.offer(), call.listener)
-    receive = call.link._peer._datagram_received
+    peer = call.link._peer
+    receive, datagrams = peer._srtp_received, list[bytes]()
 
-    def tapped(datagram: bytes, component: int) -> None:
-        peer_datagrams.append(datagram)
-        receive(datagram, component)
+    def tapped(datagram: bytes) -> None:
+        datagrams.append(datagram)
+        receive(datagram)
 
-    call.link._peer._ice.data_received = tapped  # type: ignore[method-assign, assignment]
+    peer._srtp_received = tapped  # type: ignore[method-assign]
     await call.viewer.accept(answer)
     await until(lambda: len(call.listener.units) == 3)
-    for datagram in peer_datagrams:
-        if 128 <= datagram[0] < 192:
-            receive(datagram, 1)
+    for datagram in datagrams:
+        receive(datagram)
     assert call.link.dropped["srtp-replayed"] >= 3
     assert len(call.listener.units) == 3
     await call.aclose()
