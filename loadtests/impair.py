@@ -58,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duplicate", type=_fraction, metavar="SHARE", help="send this share of packets twice")
     parser.add_argument("--rate-kbps", type=float, metavar="KBPS", help="bottleneck in kbit/s")
     parser.add_argument("--outage", nargs=2, type=float, metavar=("EVERY_S", "FOR_S"), help="outages, in seconds")
+    parser.add_argument("--tamper", type=_fraction, default=0.0, metavar="SHARE",
+                        help="truncate, damage, replay or forge this share of packets")  # fmt: skip
     parser.add_argument("--trace", type=Path, metavar="FILE", help="delivery opportunities (Mahimahi's format)")
     parser.add_argument("--duration", type=float, metavar="S", help="end after so many seconds")
     parser.add_argument("--json", action="store_true", help="print one JSON object when it begins and one at the end")
@@ -100,7 +102,7 @@ async def _serve(options: argparse.Namespace, profile: LinkProfile) -> None:
 
     from loadtests.relay import Relay
 
-    relay = await Relay.start(options.listen, options.to, profile, seed=options.seed)
+    relay = await Relay.start(options.listen, options.to, profile, seed=options.seed, tamper=options.tamper)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -115,7 +117,7 @@ async def _serve(options: argparse.Namespace, profile: LinkProfile) -> None:
     finally:
         await relay.aclose()
     lines = [f"{name}: {', '.join(f'{count} {fate}' for fate, count in report[name].items()) or 'nothing'}"
-             for name in ("to_target", "from_target", "refused")]  # fmt: skip
+             for name in ("to_target", "from_target", "tampered", "refused")]  # fmt: skip
     _say(options, report, "\n".join(lines))
 
 

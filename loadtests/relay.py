@@ -2,7 +2,9 @@
 
 Whoever sends to the listening port reaches the target, and the answers come back; each sender gets a port of its own
 towards the target, as behind a NAT. Both directions go through a `LinkModel` each. The same seed gives the same losses,
-delays and outages per packet number; real time adds what the event loop is late.
+delays and outages per packet number; real time adds what the event loop is late. What the path is like can be changed
+while it is in use, and it can be taken away: for ever from those who use it now (`cut`), or from all for a while
+(`paused`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any, Final
 
 from core.errors import ConfigError
 from loadtests.link_model import LinkModel, LinkProfile
+from loadtests.tamper import Tamperer
 
 __all__ = ["Relay"]
 
@@ -34,14 +37,16 @@ class Relay:
 
     Attributes:
         address: host and port that senders use.
+        paused: while it is set nothing gets through, either way.
         dropped: datagrams that the relay itself refused, by reason: `too-many-senders`, `too-many-in-flight`,
-            `no-port`; and `target-unreachable`, what the target's machine said about ours.
+            `no-port`, `paused`, `cut`; and `target-unreachable`, what the target's machine said about ours.
     """
 
-    def __init__(self, target: Address, profile: LinkProfile, seed: int) -> None:
+    def __init__(self, target: Address, profile: LinkProfile, seed: int, tamper: float) -> None:
         self._target = target
         self._profile = profile
         self._seed = seed
+        self._tamper = tamper
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._listener: asyncio.DatagramTransport | None = None
@@ -50,15 +55,20 @@ class Relay:
         self._next_number = 0
         self._closed = False
         self.address: Address = ("", 0)
+        self.paused = False
         self.dropped: Counter[str] = Counter()
 
     @classmethod
-    async def start(cls, listen: Address, target: Address, profile: LinkProfile, *, seed: int) -> Relay:
+    async def start(
+        cls, listen: Address, target: Address, profile: LinkProfile, *, seed: int, tamper: float = 0.0
+    ) -> Relay:
         """Listen. Port 0 takes any free one.
 
-        Raises: ConfigError: the address cannot be listened on.
+        Args:
+            tamper: share of the datagrams that are tampered with (`loadtests.tamper`) before they enter the link.
+        Raises: ConfigError: the address cannot be listened on, or the share is none.
         """
-        relay = cls(target, profile, seed)
+        relay = cls(target, profile, seed, tamper)
         try:
             relay._listener, _ = await relay._loop.create_datagram_endpoint(lambda: _Listener(relay), local_addr=listen)
         except OSError as error:
@@ -66,13 +76,28 @@ class Relay:
         relay.address = relay._listener.get_extra_info("sockname")[:2]
         return relay
 
+    def impair(self, profile: LinkProfile) -> None:
+        """Treat packets like this from now on."""
+        self._profile = profile
+        for sender in self._senders.values():
+            sender.impair(profile)
+
+    def cut(self) -> None:
+        """Nothing gets through any more from or to those who have sent so far. A viewer whose network is gone has to
+        come from elsewhere."""
+        for sender in self._senders.values():
+            sender.cut = True
+
     def report(self) -> dict[str, Any]:
         """What became of the packets so far, as JSON can say it."""
         up: Counter[str] = Counter()
         down: Counter[str] = Counter()
+        tampered: Counter[str] = Counter()
         for sender in self._senders.values():
             up.update(sender.up.fates)
             down.update(sender.down.fates)
+            for tamperer in sender.tamperers:
+                tampered.update(tamperer.deeds)
         return {
             "profile": self._profile.name,
             "seed": self._seed,
@@ -80,6 +105,7 @@ class Relay:
             "senders": len(self._senders),
             "to_target": dict(up),
             "from_target": dict(down),
+            "tampered": dict(tampered),
             "refused": dict(self.dropped),
         }
 
@@ -105,21 +131,27 @@ class Relay:
             if len(self._senders) >= SENDERS_MAX:
                 self.dropped["too-many-senders"] += 1
                 return
-            sender = self._senders[address] = _Sender(self, address, len(self._senders), self._profile, self._seed)
+            number = self._seed * 1_000 + len(self._senders) * 2
+            sender = self._senders[address] = _Sender(self, address, number, self._profile, self._tamper)
             sender.opening = self._loop.create_task(sender.open(self._target))
-        self._carry(sender.up, data, sender.to_target)
+        for datagram in sender.tamperers[0].pass_on(data):
+            self._carry(sender, sender.up, datagram, sender.to_target)
 
     def from_target(self, data: bytes, sender: _Sender) -> None:
         """A datagram for a sender."""
-        self._carry(sender.down, data, sender.to_sender)
+        for datagram in sender.tamperers[1].pass_on(data):
+            self._carry(sender, sender.down, datagram, sender.to_sender)
 
     def answer(self, data: bytes, address: Address) -> None:
         """Put it on the listening socket's wire."""
         if self._listener is not None and not self._closed:
             self._listener.sendto(data, address)
 
-    def _carry(self, link: LinkModel, data: bytes, deliver: Callable[[bytes], None]) -> None:
+    def _carry(self, sender: _Sender, link: LinkModel, data: bytes, deliver: Callable[[bytes], None]) -> None:
         if self._closed:
+            return
+        if sender.cut or self.paused:
+            self.dropped["cut" if sender.cut else "paused"] += 1
             return
         for arrival in link.send(self._loop.time() - self._started, len(data) + _OVERHEAD_BYTES):
             if len(self._in_flight) >= IN_FLIGHT_MAX:
@@ -137,14 +169,24 @@ class Relay:
 class _Sender:
     """One sender's own way through the relay."""
 
-    def __init__(self, relay: Relay, address: Address, number: int, profile: LinkProfile, seed: int) -> None:
+    def __init__(self, relay: Relay, address: Address, seed: int, profile: LinkProfile, tamper: float) -> None:
         self._relay = relay
         self._address = address
-        self.up = LinkModel(profile, seed * 1_000 + number * 2)
-        self.down = LinkModel(profile, seed * 1_000 + number * 2 + 1)
+        self._seed = seed
+        self.up = LinkModel(profile, seed)
+        self.down = LinkModel(profile, seed + 1)
+        self.tamperers = Tamperer(tamper, seed), Tamperer(tamper, seed + 1)
+        self.cut = False
         self.transport: asyncio.DatagramTransport | None = None
         self.opening: asyncio.Task[None] | None = None
         self._early: deque[bytes] = deque(maxlen=_EARLY_MAX)
+
+    def impair(self, profile: LinkProfile) -> None:
+        """Links of another kind; what they did so far stays counted."""
+        before = self.up.fates, self.down.fates
+        self.up, self.down = LinkModel(profile, self._seed), LinkModel(profile, self._seed + 1)
+        self.up.fates.update(before[0])
+        self.down.fates.update(before[1])
 
     async def open(self, target: Address) -> None:
         """Get a port of its own; what came meanwhile follows."""

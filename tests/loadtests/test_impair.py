@@ -76,6 +76,59 @@ async def test_it_duplicates() -> None:
     assert received == [b"echo 0/0"] * 4
 
 
+async def test_what_the_path_is_like_changes_while_it_is_in_use() -> None:
+    loop = asyncio.get_running_loop()
+    echo, _ = await loop.create_datagram_endpoint(_Echo, local_addr=("127.0.0.1", 0))
+    target = echo.get_extra_info("sockname")
+    relay = await Relay.start(("127.0.0.1", 0), target, PROFILES["perfect"], seed=1)
+    clients = [await loop.create_datagram_endpoint(_Client, remote_addr=relay.address) for _ in range(2)]
+    (old_path, old), (new_path, new) = clients
+
+    async def answer(client: _Client, transport: asyncio.DatagramTransport, text: bytes) -> bytes:
+        transport.sendto(text)
+        return await asyncio.wait_for(client.received.get(), 5.0)
+
+    try:
+        assert await answer(old, old_path, b"1") == b"echo 1"
+        relay.impair(LinkProfile(name="slow", delay_s=0.05))
+        started = loop.time()
+        assert await answer(old, old_path, b"2") == b"echo 2"
+        assert loop.time() - started >= 0.1
+        relay.impair(PROFILES["perfect"])
+        relay.paused = True
+        old_path.sendto(b"3")
+        await asyncio.sleep(0.05)
+        relay.paused = False
+        relay.cut()
+        old_path.sendto(b"4")
+        assert await answer(new, new_path, b"5") == b"echo 5"
+        assert old.received.empty()
+        report = relay.report()
+        assert report["refused"] == {"paused": 1, "cut": 1}
+        assert report["to_target"] == {"delivered": 3}
+    finally:
+        await relay.aclose()
+        for transport in (old_path, new_path, echo):
+            transport.close()
+        await asyncio.sleep(0)
+
+
+async def test_it_tampers() -> None:
+    loop = asyncio.get_running_loop()
+    relay = await Relay.start(("127.0.0.1", 0), ("127.0.0.1", 9), PROFILES["perfect"], seed=1, tamper=0.5)
+    transport, _ = await loop.create_datagram_endpoint(_Client, remote_addr=relay.address)
+    try:
+        for _ in range(100):
+            transport.sendto(bytes(40))
+        while relay.report()["to_target"].get("delivered", 0) < 100:
+            await asyncio.sleep(0.01)
+        assert sum(relay.report()["tampered"].values()) > 30
+    finally:
+        await relay.aclose()
+        transport.close()
+        await asyncio.sleep(0)
+
+
 async def test_an_address_in_use_is_one_clear_mistake() -> None:
     relay = await Relay.start(("127.0.0.1", 0), ("127.0.0.1", 9), PROFILES["perfect"], seed=1)
     try:
