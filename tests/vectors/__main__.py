@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.vectors import frames, packets, redundancy
+from tests.vectors import frames, packets, receiver, redundancy
 
 FOLDER = Path(__file__).parent
 
@@ -18,6 +18,7 @@ SUITES = {
     "feedback": (packets.feedback, "core/wire/SPEC.md section 5"),
     "control": (packets.control, "core/wire/SPEC.md section 6"),
     "fec": (redundancy.fec, "core/wire/SPEC.md section 9"),
+    "unit_receiver": (receiver.unit_receiver, "core/wire/SPEC.md sections 3, 5 and 9.4"),
 }
 
 
