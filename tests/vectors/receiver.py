@@ -77,8 +77,9 @@ def _case(comment: str, flags: list[str], arrivals: Iterable[_Arrival], *, sound
             step["feedback"] = encode_feedback(receiver.feedback(timestamp - 2_880, 60.0, now_ms / 1_000)).hex()
         steps.append(step)
     dropped = dict(sorted(receiver.dropped.items()))
+    result = "valid" if any(step["units"] for step in steps) else "invalid"
     return {
-        "comment": comment, "flags": flags, "result": "valid", "sound": sound, "arrivals": steps, "dropped": dropped,
+        "comment": comment, "flags": flags, "result": result, "sound": sound, "arrivals": steps, "dropped": dropped,
     }  # fmt: skip
 
 
@@ -115,6 +116,7 @@ def unit_receiver() -> list[Case]:
         _case("damaged redundancy", ["Lie"], [*early[:6], *damaged, *track[13:20]], sound=True),
         _case("packets that are none", ["Malformed"],
               [*early, (b"", 0, 0), (b"\x7b", 0, 0), (_VOICE, 0, 0), *track[8:12]], sound=True),
+        _case("nothing but packets that are none", ["Malformed"], [(b"", 0, 0), (b"\x7b", 0, 0)], sound=True),
         _case("a clock that jumps", ["Wrap"],
               [(packet, timestamp + (index > 8) * 0x7FFF_0000 & 0xFFFFFFFF, at_ms)
                for index, (packet, timestamp, at_ms) in enumerate(track[:20]) if index % 7 != 4], sound=True),
