@@ -21,12 +21,7 @@ export class TimestampUnwrapper {
 
   /** Unwrap without remembering, for timestamps that may be stale. */
   peek(timestamp: number): number {
-    const wrapped = timestamp >>> 0;
-    if (this.#newest === null) return wrapped;
-    let delta = (wrapped - this.#newest) % SPAN;
-    if (delta >= SPAN / 2) delta -= SPAN;
-    else if (delta < -SPAN / 2) delta += SPAN;
-    return this.#newest + delta;
+    return unwrapNear(timestamp, this.#newest ?? timestamp >>> 0);
   }
 
   reset(): void {
@@ -37,4 +32,12 @@ export class TimestampUnwrapper {
 /** The 32-bit RTP timestamp of an unwrapped media time. */
 export function wrapTimestamp(ticks: number): number {
   return (((Math.round(ticks) % SPAN) + SPAN) % SPAN) >>> 0;
+}
+
+/** The media time closest to `near` whose low 32 bits are `timestamp` (RFC 3550 section 5.1). */
+export function unwrapNear(timestamp: number, near: number): number {
+  let delta = ((timestamp >>> 0) - near) % SPAN;
+  if (delta >= SPAN / 2) delta -= SPAN;
+  else if (delta < -SPAN / 2) delta += SPAN;
+  return near + delta;
 }
