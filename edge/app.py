@@ -99,6 +99,10 @@ def _connect_sources(config: EdgeConfig) -> tuple[str, ...]:
         origin_port = urlsplit(config.origin_url).port
         ports = {str(port) if port else "*" for port in (config.port, origin_port)}
         sources += [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in sorted(ports)]
+    if config.webtransport:
+        sources.append(
+            config.webtransport_url(config.port if config.webtransport_port is None else config.webtransport_port)
+        )
     return tuple(source for source in sources if source)
 
 

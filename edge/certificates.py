@@ -22,11 +22,10 @@ from cryptography.x509.oid import NameOID
 from core.errors import ConfigError
 from core.limits import CERTIFICATE_LIFETIME_S, TICKET_LIFETIME_S
 
-__all__ = ["Certificate", "Certificates", "OwnCertificate", "RotatingCertificates", "self_signed"]
+__all__ = ["Certificate", "Certificates", "OwnCertificate", "RotatingCertificates", "load_certificates", "self_signed"]
 
 _SKEW_S: Final = 3_600
 """How far a viewer's clock may be behind ours: a certificate is valid from this long before it was made."""
-_CHECK_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +56,9 @@ class Certificates:
     def hashes(self, now_wall: int) -> tuple[str, ...]:
         """What tickets tell; empty when a CA vouches for the certificate."""
         raise NotImplementedError
+
+    def told(self, hashes: tuple[str, ...], now_wall: int) -> None:
+        """From now on new tickets tell these hashes."""
 
 
 class OwnCertificate(Certificates):
@@ -89,7 +91,7 @@ class OwnCertificate(Certificates):
 
 
 class RotatingCertificates(Certificates):
-    """Self-signed ones. The next is made, and its hash told, one ticket's lifetime before it is served.
+    """Self-signed ones. At half of one's life the next is made; it is served once every good ticket tells its hash.
 
     Args:
         make: signs a certificate that is made at this wall time.
@@ -99,6 +101,7 @@ class RotatingCertificates(Certificates):
         self._make = make or self_signed
         self._serving: Certificate | None = None
         self._next: Certificate | None = None
+        self._next_told_at: int | None = None
 
     def current(self, now_wall: int) -> Certificate:
         """See Certificates."""
@@ -111,21 +114,32 @@ class RotatingCertificates(Certificates):
         self._rotate(now_wall)
         return tuple(one.hash for one in (self._serving, self._next) if one is not None)
 
+    def told(self, hashes: tuple[str, ...], now_wall: int) -> None:
+        """See Certificates."""
+        if self._next is not None and self._next_told_at is None and self._next.hash in hashes:
+            self._next_told_at = now_wall
+
     def _rotate(self, now_wall: int) -> None:
-        """A certificate is followed from half its life on: the next one is told first, and served when all tickets
-        that do not tell it are over, long before the old one expires."""
         serving = self._serving
         if serving is None or now_wall >= serving.expires_at:
-            self._serving, self._next = self._make(now_wall), None
+            # The first one; or the fabric was away for days, and a refused viewer is no worse than an expired one.
+            self._serving, self._next, self._next_told_at = self._next or self._make(now_wall), None, None
             return
-        if self._next is not None and now_wall >= self._next.made_at + _HAND_OVER_S:
-            self._serving, self._next = self._next, None
+        if self._next_told_at is not None and now_wall >= self._next_told_at + _HAND_OVER_S:
+            self._serving, self._next, self._next_told_at = self._next, None, None
         elif self._next is None and now_wall >= serving.made_at + (serving.expires_at - serving.made_at) // 2:
             self._next = self._make(now_wall)
 
 
 _HAND_OVER_S: Final = 2 * TICKET_LIFETIME_S
 """From telling a certificate's hash to serving it: longer than any ticket that was minted before lives."""
+
+
+def load_certificates(certificate: Path | None, key: Path | None) -> Certificates:
+    """The operator's certificate if there is one, else self-signed ones. Raises: ConfigError."""
+    if certificate is not None and key is not None:
+        return OwnCertificate(certificate, key)
+    return RotatingCertificates()
 
 
 def self_signed(now_wall: int) -> Certificate:

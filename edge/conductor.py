@@ -45,6 +45,7 @@ class Conductor:
     Args:
         animator: draws all rows of a phase in one call.
         observe_lateness: told, per phase, how many seconds late it began.
+        after_phase: called after each phase: transports send what its sessions gave them.
         clock: monotonic seconds.
 
     Attributes:
@@ -56,10 +57,12 @@ class Conductor:
         *,
         animator: Animator,
         observe_lateness: Callable[[float], None] = lambda _seconds: None,
+        after_phase: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._animator = animator
         self._observe_lateness = observe_lateness
+        self._after_phase = after_phase
         self._clock = clock
         self._phases: list[dict[Conducted, None]] = [{} for _ in range(PHASES_PER_TICK)]
         self.ticks_skipped = 0
@@ -127,6 +130,7 @@ class Conductor:
             if now - due > TICKS_BEHIND_MAX * TICK_S:
                 due, phase = self._skip(due, phase, now)
             self.step(phase, due, now)
+            self._after_phase()
             due += _PHASE_S
             phase = (phase + 1) % PHASES_PER_TICK
             if now > due + _PHASE_S:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 from core.host.config import setting
 
@@ -24,6 +26,16 @@ class EdgeConfig:
     issuer: str = setting("", help="whose tickets are good (their `iss`); empty: the origin's URL")
     fabric: Path = setting(Path("run/fabric.sock"), help="Unix socket of the local fabric")
     capacity: int = setting(50, help="sessions admitted at once", minimum=1, maximum=10_000)
+    webtransport: bool = setting(True, help="serve WebTransport beside WebRTC")
+    webtransport_port: int | None = setting(
+        None, help="its UDP port; 0: any free one; default: the number of the page's port", minimum=0, maximum=65_535
+    )
+    quic_engine: Literal["aioquic", "qh3"] = setting("aioquic", help="who does QUIC: aioquic, or qh3 if installed")
+    tls_certificate: Path | None = setting(
+        None,
+        help="PEM file of WebTransport's certificate and chain; default: self-signed, known to tickets by its hash",
+    )
+    tls_key: Path | None = setting(None, help="PEM file of its private key")
     loopback: bool | None = setting(
         None, help="offer media candidates on 127.0.0.1; default: when the page is served on loopback only"
     )
@@ -31,13 +43,25 @@ class EdgeConfig:
         ("*",), help="web origins whose pages may open links here; tickets decide who gets in, not cookies"
     )
     connect_sources: tuple[str, ...] = setting((), help="more URLs the page may connect to, e.g. other POPs")
+    rate_controller: str = setting(
+        "ladder", help="what fits redundancy and rate to each viewer's link: ladder, gcc, or an installed package's own"
+    )
     static_dir: Path = setting(_STATIC, help="the built client")
     log_format: str = setting("logfmt", help="logfmt for people, json for machines")
+
+    def __post_init__(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
 
     @property
     def on_loopback(self) -> bool:
         """The page is served to this machine only."""
         return self.host in ("127.0.0.1", "::1", "localhost")
+
+    def webtransport_url(self, port: int) -> str:
+        """Base URL of the QUIC endpoint on this UDP port; CSP's `*` when it is not known yet (0)."""
+        host = urlsplit(self.public_url).hostname or self.host
+        return f"https://{f'[{host}]' if ':' in host else host}:{port or '*'}"
 
     @property
     def offers_loopback(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import signal
 import socket
@@ -21,13 +20,16 @@ from core.fabric.store import Store
 from core.host.clock import Clock, SystemClock
 from core.host.entropy import Entropy, SystemEntropy
 from core.host.telemetry import metrics_registry
-from core.limits import LOG_MEL_BANDS, TICK_SAMPLES
+from core.limits import LOG_MEL_BANDS, QUIC_HALF_OPEN_MAX, TICK_SAMPLES
+from core.session.claims import SCOPE_WEBTRANSPORT
 from core.session.state import FaceState
 from core.speech.messages import ECHO_SUBJECT
 from core.wire.opus_padding import silence
 from edge.admission import Admission, KeySet, fetch_key_set_over_http
 from edge.animator import Animator, AnimatorRow
+from edge.announcement import Announcement
 from edge.app import create_app
+from edge.certificates import Certificates, load_certificates
 from edge.conductor import Conductor
 from edge.config import EdgeConfig
 from edge.entrance import Entrance
@@ -37,7 +39,10 @@ from edge.origin_watch import OriginWatch
 from edge.session import SessionServices
 from edge.sessions import Sessions
 from edge.transports.link import MicrophoneUnit
+from edge.transports.quic.endpoint import open_udp
+from edge.transports.quic.engine import load_engine
 from edge.transports.webrtc import WebRtcTransport
+from edge.transports.webtransport.server import WebTransportServer
 from edge.uplink import Uplink
 
 __all__ = ["listen", "run_pop"]
@@ -80,14 +85,27 @@ async def run_pop(config: EdgeConfig, *, clock: Clock | None = None, entropy: En
 @contextlib.asynccontextmanager
 async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncIterator[None]:
     server_socket = listen(config.host, config.port)
-    url = config.public_url or f"http://{config.host}:{server_socket.getsockname()[1]}"
-    announcement = _Announcement(config.name, url, clock.wall())
+    port = server_socket.getsockname()[1]
+    url = config.public_url or f"http://{config.host}:{port}"
+    udp: socket.socket | None = None
     try:
+        certificates = load_certificates(config.tls_certificate, config.tls_key)
+        if config.webtransport:
+            udp = open_udp(config.host, port if config.webtransport_port is None else config.webtransport_port)
+        announcement = Announcement(
+            config.name,
+            url,
+            clock,
+            webtransport_url=config.webtransport_url(udp.getsockname()[1]) if udp else "",
+            certificates=certificates if udp else None,
+        )
         bus, store = await connect_local(config.fabric, on_connection=announcement.reconnected)
         announcement.store = store
-        parts = _Parts(config, bus, store, clock, entropy)
+        parts = _Parts(config, bus, store, clock, entropy, udp, certificates)
     except BaseException:
         server_socket.close()
+        if udp is not None:
+            udp.close()
         raise
     server = uvicorn.Server(
         uvicorn.Config(parts.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
@@ -99,6 +117,7 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
         asyncio.create_task(parts.conductor.run(), name="conductor"),
         asyncio.create_task(parts.fabric_latency.run(), name="fabric-latency"),
         asyncio.create_task(parts.origin_watch.run(), name="origin-watch"),
+        asyncio.create_task(announcement.run(), name="announcement"),
         asyncio.create_task(_serve(server, server_socket), name="http"),
     ]
     for task in tasks:
@@ -113,6 +132,8 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
             async with asyncio.timeout(_STOP_S_MAX):
                 await parts.sessions.aclose()
                 await parts.transport.aclose()
+                if parts.webtransport is not None:
+                    await parts.webtransport.aclose()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,14 +146,27 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
 class _Parts:
     """What a POP is made of, and who knows whom."""
 
-    def __init__(self, config: EdgeConfig, bus: Bus, store: Store, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        config: EdgeConfig,
+        bus: Bus,
+        store: Store,
+        clock: Clock,
+        entropy: Entropy,
+        udp: socket.socket | None,
+        certificates: Certificates,
+    ) -> None:
         registry = metrics_registry("edge", __version__)
         metrics = PopMetrics(registry)
         animator = Animator(capacity=config.capacity)
         make_hearing = HearingFactory()
         _warm_up(animator, make_hearing)
+        self.webtransport: WebTransportServer | None = None
         self.conductor = Conductor(
-            animator=animator, observe_lateness=metrics.tick_lateness_seconds.observe, clock=clock.monotonic
+            animator=animator,
+            observe_lateness=metrics.tick_lateness_seconds.observe,
+            after_phase=self._flush,
+            clock=clock.monotonic,
         )
         metrics.follow(
             "edge_ticks_skipped", "Session ticks that were too late to send", lambda: self.conductor.ticks_skipped
@@ -167,8 +201,37 @@ class _Parts:
             transport=self.transport,
             registry=registry,
             clock=clock,
-            health=lambda: {"sessions": len(self.sessions), "version": __version__},
+            health=self._health,
         )
+        if udp is not None:
+            self.webtransport = WebTransportServer(
+                udp,
+                engine=load_engine(config.quic_engine),
+                certificates=certificates,
+                admit=lambda token, session_id: self.entrance.admit(
+                    token, session_id, scope=SCOPE_WEBTRANSPORT, now_wall=clock.wall()
+                ),
+                clock=clock,
+                capacity=2 * config.capacity + QUIC_HALF_OPEN_MAX,
+                allowed_origins=config.allowed_origins,
+                health=lambda: {"ok": True, "pop": config.name, **self._health()},
+                on_dropped=metrics.dropped,
+            )
+
+    def _flush(self) -> None:
+        if self.webtransport is not None:
+            self.webtransport.flush()
+
+    def _health(self) -> dict[str, object]:
+        links = {"webrtc": len(self.transport)}
+        if self.webtransport is not None:
+            links["webtransport"] = len(self.webtransport)
+        return {
+            "sessions": len(self.sessions),
+            "links": sum(links.values()),
+            "links_by_protocol": links,
+            "version": __version__,
+        }
 
 
 def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:
@@ -195,28 +258,6 @@ def _complain(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("%s stopped", task.get_name(), exc_info=error)
         signal.raise_signal(signal.SIGTERM)  # half a POP helps nobody: stop, and be started again
-
-
-class _Announcement:
-    """This POP's own record in the store, written again whenever the fabric comes back (it may be a new, empty one)."""
-
-    def __init__(self, name: str, url: str, started_at: int) -> None:
-        self._key = f"pops.{name}"
-        self._value = json.dumps({"name": name, "url": url, "started_at": started_at}).encode()
-        self.store: Store | None = None
-
-    async def publish(self) -> None:
-        """Write the record."""
-        assert self.store is not None
-        await self.store.put(self._key, self._value)
-
-    async def reconnected(self, connected: bool) -> None:
-        """The fabric was lost or is back."""
-        if connected and self.store is not None:
-            _log.info("the fabric is back")
-            await self.publish()
-        elif not connected:
-            _log.warning("the fabric is gone; sessions go on without their origin")
 
 
 class _FabricLatency:

@@ -9,7 +9,7 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,12 +33,20 @@ _SESSIONS: Final = "sessions."
 _RETRY_AFTER_S: Final = 2
 
 
+class WebTransportRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a POP's QUIC endpoint is, as it goes into tickets."""
+
+    url: str
+    certificate_hashes: tuple[str, ...] = ()
+
+
 class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a POP writes into the store about itself; more members are allowed."""
 
     name: str
     url: str
     started_at: float = 0.0
+    webtransport: WebTransportRecord | None = None
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,10 +158,13 @@ class Broker:
             now_wall=created_at,
             lifetime_s=lifetime_s,
         )
+        offer: dict[str, Any] = {"name": pop.name, "url": pop.url, "token": token, "epoch": epoch}
+        if pop.webtransport is not None:
+            offer["webtransport"] = msgspec.to_builtins(pop.webtransport)
         return {
             "session_id": session_id,
             "character": {"id": character.id, "name": character.name, "puppet": character.puppet},
-            "pops": [{"name": pop.name, "url": pop.url, "token": token, "epoch": epoch}],
+            "pops": [offer],
             "ice_servers": [],
             "expires_at": created_at + lifetime_s,
         }
