@@ -156,6 +156,7 @@ def self_signed(now_wall: int) -> Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(starts)
         .not_valid_after(ends)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)  # Chromium wants extensions
         .sign(key, hashes.SHA256())
     )
     key_pem = key.private_bytes(
