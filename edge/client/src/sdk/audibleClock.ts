@@ -3,6 +3,11 @@ import { TICKS_PER_MS, TimestampUnwrapper } from "../stream/timestamps";
 import type { PlayoutReport } from "../transports/link";
 import { probeOutputLatencyMs } from "./speaker";
 
+/** The playout delay follows at this share of its distance per unit: over about 16 units, a third of a second. */
+const DELAY_SMOOTHING = 1 / 16;
+/** A delay that no jitter buffer has: the clocks are not settled yet. */
+const DELAY_MS_MAX = 2_000;
+
 /** Media time at the ear: what the jitter buffer gave out, less the way to the loudspeaker. */
 export class AudibleClock {
   /** Of the current connection's timestamps. */
@@ -11,6 +16,8 @@ export class AudibleClock {
   outputLatencyMs: number | null = null;
   /** The last answer of `audibleTicks`. */
   lastTicks: number | null = null;
+  /** From a unit's arrival until it is audible, smoothed; null while unknown. */
+  playoutDelayMs: number | null = null;
   readonly #playout = new PlayoutClock();
   readonly #closed = new AbortController();
   #probing = false;
@@ -34,6 +41,15 @@ export class AudibleClock {
     return this.lastTicks;
   }
 
+  /** A unit came at `arrivalMs`; call right after `audibleTicks(…, nowMs)`. @param ticks its unwrapped media time. */
+  noteArrival(ticks: number, arrivalMs: number, nowMs: number): void {
+    if (this.lastTicks === null) return;
+    const delayMs = nowMs - arrivalMs + (ticks - this.lastTicks) / TICKS_PER_MS;
+    if (delayMs < 0 || delayMs > DELAY_MS_MAX) return;
+    const before = this.playoutDelayMs ?? delayMs;
+    this.playoutDelayMs = before + (delayMs - before) * DELAY_SMOOTHING;
+  }
+
   async measureOutputLatency(): Promise<void> {
     if (this.#probing) return;
     this.#probing = true;
@@ -45,6 +61,7 @@ export class AudibleClock {
     this.unwrapper.reset();
     this.#playout.reset();
     this.lastTicks = null;
+    this.playoutDelayMs = null;
   }
 
   close(): void {

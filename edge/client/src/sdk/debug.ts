@@ -28,6 +28,8 @@ export interface ReceivedTrace {
   readonly speech: boolean;
   readonly duck: boolean;
   readonly cut: boolean;
+  /** Forward error correction brought it back; `atMs` is when. */
+  readonly repaired: boolean;
 }
 
 /** A change of the voice's loudness. */

@@ -32,8 +32,6 @@ export class MediaPath implements FaceDriver {
   /** performance.now() of the newest unit. */
   lastUnitMs = 0;
   framesDrawn = 0;
-  /** From a unit's arrival until it is audible, smoothed; null while unknown. */
-  playoutDelayMs: number | null = null;
   readonly #gate = new VoiceGate();
   readonly #conversation: Conversation;
   readonly #face: Face;
@@ -64,7 +62,7 @@ export class MediaPath implements FaceDriver {
   /** A unit came, before any jitter buffer: act on barge-in at once, keep the motion for its time. */
   receive(unit: UnitReport): void {
     const nowMs = performance.now();
-    const { speech, duck, cut, sequenceNumber, rtpTimestamp, values, state } = unit;
+    const { speech, duck, cut, sequenceNumber, rtpTimestamp, values, state, repaired } = unit;
     const arrivalMs = unit.absoluteMs - performance.timeOrigin;
     this.lastUnitMs = nowMs;
     const ticks = this.clock.unwrapper.unwrap(rtpTimestamp);
@@ -82,8 +80,11 @@ export class MediaPath implements FaceDriver {
     if (!speech) this.#voice = null;
     else this.#voice ??= { ticks, arrivalMs, heard: false };
     const jawOpen = values?.[BLENDSHAPE_INDEX.jawOpen] ?? null;
-    this.#debug.received.push({ atMs: arrivalMs, rtpTimestamp, sequenceNumber, jawOpen, state, speech, duck, cut });
-    this.#follow(this.audibleTicks(nowMs), nowMs);
+    const traced = { atMs: arrivalMs, rtpTimestamp, sequenceNumber, jawOpen, state, speech, duck, cut, repaired };
+    this.#debug.received.push(traced);
+    const audible = this.audibleTicks(nowMs);
+    if (!repaired) this.clock.noteArrival(ticks, arrivalMs, nowMs);
+    this.#follow(audible, nowMs);
   }
 
   /** Silence what is buffered, without waiting for the POP. */
@@ -146,6 +147,6 @@ export class MediaPath implements FaceDriver {
     }
     if (nowMs - this.#lastNoteMs < PLAYOUT_NOTE_MS) return;
     this.#lastNoteMs = nowMs;
-    this.#link?.notePlayout(wrapTimestamp(audible), nowMs, this.playoutDelayMs);
+    this.#link?.notePlayout(wrapTimestamp(audible), nowMs, this.clock.playoutDelayMs);
   }
 }

@@ -167,7 +167,7 @@ export class Session extends TypedEmitter<SessionEvents> {
   stats(): Promise<SessionStats> {
     return summarise(this.#link, {
       outputLatencyMs: this.#media.clock.outputLatencyMs,
-      playoutDelayMs: this.#media.playoutDelayMs,
+      playoutDelayMs: this.#media.clock.playoutDelayMs,
       framesDrawn: this.#media.framesDrawn,
     });
   }

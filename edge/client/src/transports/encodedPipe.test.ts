@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { AccessUnitFlags, encodeAccessUnit } from "../wire/accessUnit";
 import { decodeFeedback, extractFeedback, type Feedback } from "../wire/feedback";
+import { encodeBlock, FecEncoder } from "../stream/fec";
 import { EncodedPipe } from "./encodedPipe";
 import type { FeedbackReport, UnitReport, WorkerReport } from "./messages";
 
@@ -65,16 +66,18 @@ describe("EncodedPipe, receiving", () => {
   });
 
   it("passes on a unit without motion as such, without asking for anything", () => {
-    receive(1, { frame: new Uint8Array() });
-    expect(units()[0]!.values).toBeNull();
+    receive(1);
+    receive(2, { frame: new Uint8Array() });
+    expect(units()[1]!.values).toBeNull();
     expect(onChannel()).toEqual([]);
   });
 
   it("asks at once when a baseline is missing, and says so until a frame decodes", () => {
+    receive(5);
     receive(10, { frame: DELTA });
-    expect(units()[0]!.values).toBeNull();
-    expect(onChannel()[0]).toMatchObject({ keyframeRequest: true, acknowledged: null });
-    expect(pipe.counters.baselineMissing).toBe(1);
+    expect(units()[1]!.values).toBeNull();
+    expect(onChannel()[0]).toMatchObject({ keyframeRequest: true, acknowledged: 5 });
+    expect(pipe.counters).toMatchObject({ baselineMissing: 1, units: 2, lost: 4 });
     receive(11);
     pipe.tick(5_000);
     expect(onChannel().at(-1)).toMatchObject({ keyframeRequest: false, acknowledged: 11 });
@@ -90,9 +93,41 @@ describe("EncodedPipe, receiving", () => {
     receive(5, { epoch: 3 });
     receive(6, { epoch: 2 });
     expect(pipe.counters.stale).toBe(1);
-    receive(8, { epoch: 4, frame: DELTA });
+    receive(8, { epoch: 4 });
     expect(units()).toHaveLength(2);
-    expect(units()[1]!.values).toBeNull();
+    receive(9, { epoch: 3 });
+    expect(pipe.counters).toMatchObject({ stale: 2, lost: 0 });
+  });
+
+  it("asks for a keyframe when nothing can be decoded from the start, but not with every unit", () => {
+    for (const number of [1, 2, 3]) pipe.receive(packet(number, { frame: DELTA }), number * 960, 1_000 + number);
+    expect(units()).toEqual([]);
+    expect(onChannel()).toHaveLength(1);
+    expect(onChannel()[0]).toMatchObject({ keyframeRequest: true, acknowledged: null });
+  });
+
+  it("brings lost motion back out of a later packet, and says that the link lost it", () => {
+    const fec = new FecEncoder(false);
+    const made = [1, 2, 3].map((sequenceNumber) => {
+      const bare = { epoch: 1, sequenceNumber, flags: 0, state: 1, frame: KEYFRAME, fec: new Uint8Array() } as const;
+      const field = fec.protect(sequenceNumber, encodeBlock(bare, 960, null), 1, 4);
+      return encodeAccessUnit({ ...bare, fec: field }, VOICE);
+    });
+    pipe.receive(made[0]!, 960, 1_000);
+    pipe.receive(made[2]!, 2_880, 1_040);
+    expect(
+      units().map(({ sequenceNumber, rtpTimestamp, repaired }) => [sequenceNumber, rtpTimestamp, repaired]),
+    ).toEqual([
+      [1, 960, false],
+      [2, 1_920, true],
+      [3, 2_880, false],
+    ]);
+    expect(pipe.counters).toMatchObject({ units: 2, lost: 1, repaired: 1 });
+    pipe.tick(2_000);
+    expect(onChannel()[0]).toMatchObject({ acknowledged: 3, received: 0b10 });
+    pipe.receive(made[1]!, 1_920, 2_010);
+    expect(units()).toHaveLength(3);
+    expect(pipe.counters).toMatchObject({ units: 3, lost: 0, late: 1 });
   });
 
   it("never draws a preview", () => {
@@ -155,9 +190,16 @@ describe("EncodedPipe, feedback", () => {
   });
 
   it("says what is audible when it is sent, not when it was noted", () => {
-    pipe.notePlayout(2 ** 32 - 480, 1_000);
-    expect(sent(pipe.send(VOICE, 1_020)).playoutTimestamp).toBe(480);
-    expect(sent(pipe.send(VOICE, 2_500)).playoutTimestamp).toBeNull();
+    pipe.notePlayout({ rtpTimestamp: 2 ** 32 - 480, absoluteMs: 1_000, playoutDelayMs: 61.4 });
+    expect(sent(pipe.send(VOICE, 1_020))).toMatchObject({ playoutTimestamp: 480, playoutDelayMs: 61 });
+    expect(sent(pipe.send(VOICE, 2_500))).toMatchObject({ playoutTimestamp: null, playoutDelayMs: null });
+  });
+
+  it("says how the one-way delay grows", () => {
+    for (let number = 0; number < 50; number += 1) {
+      pipe.receive(packet(number), number * 960, 1_000 + number * 22);
+    }
+    expect(sent(pipe.send(VOICE, 3_000)).owdGradient).toBeCloseTo(1_000, -1);
   });
 
   it("leaves a packet that is not Opus as it is", () => {

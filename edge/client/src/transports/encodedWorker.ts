@@ -1,4 +1,5 @@
-import { EncodedPipe, FEEDBACK_INTERVAL_MS } from "./encodedPipe";
+import { FEEDBACK_MS } from "../stream/unitReceiver";
+import { EncodedPipe } from "./encodedPipe";
 import type { PageNote, PipeSide, WorkerReport } from "./messages";
 
 /** The part of a dedicated worker's global scope that is used; lib.webworker cannot be loaded beside lib.dom. */
@@ -62,13 +63,13 @@ scope.addEventListener("rtctransform", ({ transformer }) => {
   run(transformer.options.side, transformer.readable, transformer.writable);
 });
 scope.addEventListener("message", ({ data }) => {
-  if (data.type === "playout") pipe.notePlayout(data.rtpTimestamp, data.absoluteMs);
+  if (data.type === "playout") pipe.notePlayout(data);
   else if (data.type === "streams") run(data.side, data.readable, data.writable);
   else scope.close();
 });
 setInterval(() => {
   pipe.tick(absoluteNow());
-}, FEEDBACK_INTERVAL_MS);
+}, FEEDBACK_MS);
 setInterval(() => {
   scope.postMessage({ type: "counters", counters: pipe.counters }, []);
 }, COUNTERS_INTERVAL_MS);

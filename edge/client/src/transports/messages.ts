@@ -1,12 +1,18 @@
+import { AccessUnitFlags } from "../wire/accessUnit";
+import { wrapTimestamp } from "../stream/timestamps";
+import type { ReceivedUnit, UnitReceiver } from "../stream/unitReceiver";
+
 /** What the worker and the page's thread tell each other. Times are absolute: performance.timeOrigin + now, in ms. */
 
-/** One received access unit, as soon as its packet came, before any jitter buffer. */
+/** One access unit, as soon as it is there, before any jitter buffer. */
 export interface UnitReport {
   readonly type: "unit";
   /** 32-bit RTP timestamp of the packet's start. */
   readonly rtpTimestamp: number;
   readonly sequenceNumber: number;
   readonly absoluteMs: number;
+  /** It came back by forward error correction, after its time of arrival. */
+  readonly repaired: boolean;
   /** Value of FaceState. */
   readonly state: number;
   readonly speech: boolean;
@@ -23,18 +29,26 @@ export interface FeedbackReport {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** Counters since the worker started. */
+/** What came and what became of it, counted since the link was opened. */
 export interface PipeCounters {
-  /** Packets with an access unit in their padding. */
+  /** Access units that came by themselves. */
   units: number;
-  /** Packets of plain Opus. */
-  plain: number;
-  /** Access units that could not be read. */
-  malformed: number;
-  /** Frames whose baseline was not there (any more). */
-  baselineMissing: number;
+  /** Access units that did not, whether they were repaired or not; late ones count until they come. */
+  lost: number;
+  /** Lost units that forward error correction brought back. */
+  repaired: number;
+  /** Units that came when they were of no use any more. */
+  late: number;
+  /** Units that had come already. */
+  duplicate: number;
   /** Units of an older epoch, refused. */
   stale: number;
+  /** Packets, units, frames and redundancy that could not be read. */
+  malformed: number;
+  /** Frames whose baseline was not there (any more) or another. */
+  baselineMissing: number;
+  /** Packets of plain Opus. */
+  plain: number;
   /** Bytes of Opus packets received, padding included, and of the frames in them. */
   packetBytes: number;
   frameBytes: number;
@@ -74,16 +88,71 @@ export interface CloseNote {
 export type PipeSide = "receive" | "send";
 export type PageNote = PlayoutNote | StreamsNote | CloseNote;
 
+/** Nothing came yet. */
 export function emptyCounters(): PipeCounters {
   return {
     units: 0,
-    plain: 0,
+    lost: 0,
+    repaired: 0,
+    late: 0,
+    duplicate: 0,
+    stale: 0,
     malformed: 0,
     baselineMissing: 0,
-    stale: 0,
+    plain: 0,
     packetBytes: 0,
     frameBytes: 0,
     feedbackEmbedded: 0,
     feedbackOnChannel: 0,
+  };
+}
+
+/** Reasons of a UnitReceiver by what they mean to somebody who looks at a connection. */
+const REASONS = {
+  late: ["late", "overtaken"],
+  duplicate: ["duplicate"],
+  stale: ["old-epoch"],
+  malformed: [
+    ...["bad-opus", "too-short", "unknown-version", "unknown-flags", "bad-length", "bad-frame"],
+    ...["bad-fec", "other-blocks", "contradiction"],
+  ],
+  baselineMissing: ["baseline-missing", "diverged"],
+  plain: ["plain"],
+} as const;
+
+/** What a receiver counted. */
+export function receiverCounters(receiver: UnitReceiver): Partial<PipeCounters> {
+  const counters: Partial<PipeCounters> = {
+    units: receiver.arrived,
+    lost: receiver.lost,
+    repaired: receiver.restored,
+  };
+  for (const [name, reasons] of Object.entries(REASONS)) {
+    counters[name as keyof typeof REASONS] = reasons.reduce((sum, reason) => sum + (receiver.dropped[reason] ?? 0), 0);
+  }
+  return counters;
+}
+
+/** A unit as the session hears of it. @param absoluteMs when its packet came, or the one that brought it back. */
+export function unitReport(unit: ReceivedUnit, absoluteMs: number): UnitReport {
+  const { frame, flags } = unit;
+  let values: Float32Array<ArrayBuffer> | null = null;
+  if (frame !== null) {
+    values = new Float32Array(frame.weights.length + frame.joints.length);
+    values.set(frame.weights);
+    values.set(frame.joints, frame.weights.length);
+  }
+  return {
+    type: "unit",
+    rtpTimestamp: wrapTimestamp(unit.mediaTime),
+    sequenceNumber: unit.sequenceNumber,
+    absoluteMs,
+    repaired: unit.repaired,
+    state: unit.state,
+    speech: (flags & AccessUnitFlags.SPEECH) !== 0,
+    duck: (flags & AccessUnitFlags.DUCK) !== 0,
+    cut: (flags & AccessUnitFlags.CUT) !== 0,
+    values,
+    syncScore: frame?.syncScore ?? 0,
   };
 }

@@ -1,4 +1,5 @@
 import { VisavisError } from "../sdk/errors";
+import { JitterTarget } from "../stream/jitterTarget";
 import type { TicketPop } from "../sdk/ticket";
 import type { Link, LinkEvents, LinkOptions, LinkStats, MotionPath, PlayoutReport, SoundSource } from "./link";
 import { emptyCounters, type PageNote, type PipeCounters, type PipeSide, type WorkerReport } from "./messages";
@@ -44,6 +45,7 @@ export class WebRtcLink implements Link {
   readonly #worker: Worker | null;
   readonly #events: LinkEvents;
   readonly #trickle = new Trickle();
+  readonly #jitterTarget = new JitterTarget();
   readonly #token: string;
   readonly #resuming: boolean;
   #totals: JitterBufferTotals = { delayS: 0, emitted: 0 };
@@ -133,12 +135,20 @@ export class WebRtcLink implements Link {
     worker.onmessage = ({ data }: MessageEvent<WorkerReport>) => {
       if (this.#closed) return;
       if (data.type === "unit") this.#events.onUnit(data);
-      else if (data.type === "counters") this.counters = data.counters;
+      else if (data.type === "counters") this.#count(data.counters);
       else if (this.#channel.readyState === "open") this.#channel.send(data.bytes);
     };
     this.#attach(worker, this.#transceiver.receiver, "receive");
     if (sends) this.#attach(worker, this.#transceiver.sender, "send");
     return worker;
+  }
+
+  #count(counters: PipeCounters): void {
+    this.counters = counters;
+    const receiver: { jitterBufferTarget?: number | null } = this.#transceiver.receiver;
+    if (receiver.jitterBufferTarget === undefined) return;
+    const targetMs = this.#jitterTarget.update(counters, performance.now());
+    if (receiver.jitterBufferTarget !== targetMs) receiver.jitterBufferTarget = targetMs;
   }
 
   #attach(worker: Worker, end: RTCRtpReceiver | RTCRtpSender, side: PipeSide): void {
