@@ -110,7 +110,7 @@ class Search:
         }
 
 
-def find_limit(measure: Callable[[int], Trial], *, first: int, most: int, trials: int) -> Search:
+def find_limit(measure: Callable[[int], Trial], *, first: int, most: int, trials: int, shrinks: bool = True) -> Search:
     """Search the largest load that holds.
 
     Args:
@@ -118,6 +118,7 @@ def find_limit(measure: Callable[[int], Trial], *, first: int, most: int, trials
         first: sessions of the first trial.
         most: sessions to stop at, whatever they cost.
         trials: at most this many.
+        shrinks: False: sessions cannot be taken away again, so that the load only grows, in small steps near the end.
     """
     made: list[Trial] = []
     holds, fails = 0, most + 1
@@ -132,6 +133,8 @@ def find_limit(measure: Callable[[int], Trial], *, first: int, most: int, trials
             holds = max(holds, sessions)
         else:
             fails = min(fails, sessions)
+        if not shrinks and not trial.holds:
+            break
         if holds >= most or fails <= 1 or (holds and fails <= max(holds + 1, holds * _CLOSE)):
             break
         if trial.generator_load > _IDLE_LEFT and trial.server_load < _IDLE_LEFT:

@@ -20,7 +20,7 @@ from aiortc.rtp import RtcpRrPacket
 from core.limits import PHASES_PER_TICK, TICK_S
 from loadtests.bench._child import Handlers, prepare
 
-__all__ = ["LOOPBACK", "MicrophoneSource", "WebRtcViewers", "make_webrtc_viewers", "on_loopback_only"]
+__all__ = ["LOOPBACK", "MicrophoneSource", "Viewer", "WebRtcViewers", "make_webrtc_viewers", "on_loopback_only"]
 
 LOOPBACK: Final = "127.0.0.1"
 MicrophoneSource = Callable[[int, int], "tuple[bytes, int] | None"]
@@ -47,7 +47,7 @@ def on_loopback_only(ice: Any) -> None:
     ice.get_component_candidates = only_loopback
 
 
-class _Viewer:
+class Viewer:
     """One viewer; its media are sent and received by WebRtcViewers."""
 
     def __init__(self, number: int) -> None:
@@ -100,24 +100,26 @@ class _Viewer:
         self.protect_rtcp: Callable[[bytes], bytes] = self._dtls._tx_srtp.protect_rtcp
         self.unprotect: Callable[[bytes], bytes] = self._dtls._rx_srtp.unprotect
 
-    def read(self, look: Callable[[_Viewer, bytes], None] | None) -> None:
-        """Everything that has come."""
+    def read(self, look: Callable[[Viewer, bytes], None] | None) -> None:
+        """Everything that has come; `look` sees the newest packet of it."""
         receive = self.socket.recv
+        newest = b""
         while True:
             try:
                 datagram = receive(2_048)
             except BlockingIOError:
-                return
-            if 128 <= datagram[0] < 192:
-                if 192 <= datagram[1] <= 208:
-                    continue
-                self.received += 1
-                if self.received % _SAMPLE == 0 or look is not None:
-                    self._inspect(datagram, look)
-            else:
+                break
+            if not 128 <= datagram[0] < 192:
                 self.protocol.datagram_received(datagram, self.address)
+            elif not 192 <= datagram[1] <= 208:
+                newest = datagram
+                self.received += 1
+                if look is None and self.received % _SAMPLE == 0:
+                    self._inspect(datagram, None)
+        if newest and look is not None:
+            self._inspect(newest, look)
 
-    def _inspect(self, datagram: bytes, look: Callable[[_Viewer, bytes], None] | None) -> None:
+    def _inspect(self, datagram: bytes, look: Callable[[Viewer, bytes], None] | None) -> None:
         try:
             packet = self.unprotect(datagram)
         except Exception:
@@ -156,21 +158,21 @@ class WebRtcViewers:
 
     Args:
         source: what their microphones hear.
-        look: called with every decrypted packet; then all packets are decrypted, not a sample.
+        look: called with a viewer's newest packet whenever its socket is read; without, a sample is decrypted.
     """
 
-    def __init__(self, source: MicrophoneSource, look: Callable[[_Viewer, bytes], None] | None = None) -> None:
-        self.viewers: list[_Viewer] = []
+    def __init__(self, source: MicrophoneSource, look: Callable[[Viewer, bytes], None] | None = None) -> None:
+        self.viewers: list[Viewer] = []
         self._source = source
         self._look = look
-        self._new: list[_Viewer] = []
+        self._new: list[Viewer] = []
         self._active = 0
         self._sent = 0
 
     async def offers(self, count: int) -> list[str]:
         """Offers of `count` more viewers."""
         first = len(self.viewers)
-        self._new = [_Viewer(first + index) for index in range(count)]
+        self._new = [Viewer(first + index) for index in range(count)]
         return list(await asyncio.gather(*(viewer.offer() for viewer in self._new)))
 
     async def accept(self, answers: list[str]) -> int:
@@ -183,8 +185,12 @@ class WebRtcViewers:
         return len(self.viewers)
 
     async def prepare(self) -> None:
-        """Count from now on."""
+        """Put garbage away, and count from now on."""
         await prepare()
+        await self.count()
+
+    async def count(self) -> None:
+        """Count from now on."""
         self._sent = 0
         for viewer in self.viewers:
             viewer.read(None)
