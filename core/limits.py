@@ -43,6 +43,10 @@ VOICE_BITRATE_BPS_MIN: Final = 6_000
 """Of the character's voice: below it Opus speaks no words."""
 VOICE_BITRATE_BPS_MAX: Final = 64_000
 """Beyond it nobody hears a difference; a packet of it with its redundancy still fits."""
+VOICE_PACKET_SIZE_BYTES_MAX: Final = 900
+"""The voice in one packet: beside it a whole face and the packet's own headers still fit. Larger ones are dropped."""
+VOICE_FORMAT_S_MIN: Final = 2.0
+"""Between two wishes for another encoding of the voice."""
 SPEECH_QUEUE_PACKETS_MAX: Final = 150
 """Per session at the POP; overflow drops the newest packet and counts it."""
 SPEECH_STALL_S_MAX: Final = 15.0

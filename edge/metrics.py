@@ -36,6 +36,9 @@ class PopMetrics:
             "edge_tick_lateness_seconds", "How late a phase began", buckets=_STAGE_BUCKETS_S, registry=registry
         )
         self.packets_sent = Counter("edge_packets_sent", "Access units sent", registry=registry)
+        self.packets_lost = Counter("edge_packets_lost", "Access units that viewers say they missed", registry=registry)
+        self.feedback = Counter("edge_feedback", "Times that viewers said how their links are", registry=registry)
+        self.fec_tier = Gauge("edge_fec_tier", "Connected sessions by tier of redundancy", ["tier"], registry=registry)
         self.packets_received = Counter("edge_packets_received", "Microphone packets received", registry=registry)
         self.speech_underruns = Counter(
             "edge_speech_underruns", "Ticks on which an unfinished answer had nothing to say", registry=registry

@@ -36,6 +36,7 @@ from edge.entrance import Entrance
 from edge.hearing import HearingFactory
 from edge.metrics import PopMetrics
 from edge.origin_watch import OriginWatch
+from edge.rate_controllers import find_rate_controller
 from edge.session import SessionServices
 from edge.sessions import Sessions
 from edge.transports.link import MicrophoneUnit
@@ -178,6 +179,7 @@ class _Parts:
             metrics=metrics,
             send_up=Uplink(bus, on_dropped=metrics.dropped).send,
             make_hearing=make_hearing,
+            make_controller=find_rate_controller(config.rate_controller),
             fabric_latency_s=lambda: self.fabric_latency.latency_s,
             clock=clock.monotonic,
         )

@@ -16,14 +16,13 @@ from core.errors import Dropped, RemoteProtocolError
 from core.limits import (
     BARGE_IN_HEARD_S_MAX,
     CUT_FLAG_S,
-    IDLE_FRAMES_PER_PACKET,
     IDLE_THIN_AFTER_S,
     LISTENING_S_MAX,
-    PLAYOUT_REPORT_S,
     SIGN_OF_LIFE_S,
     TEXT_CHARS_MAX,
     THINKING_S_MAX,
     TICK_SAMPLES,
+    VOICE_PACKET_SIZE_BYTES_MAX,
 )
 from core.session.claims import Claims
 from core.session.machine import FaceMachine, Trigger
@@ -33,7 +32,6 @@ from core.speech.messages import (
     Closed,
     DownMessage,
     Opened,
-    Playout,
     ReplyText,
     SpeechCancel,
     SpeechEnd,
@@ -45,17 +43,21 @@ from core.speech.messages import (
     UserText,
 )
 from core.speech.messages import Mood as MoodMessage
-from core.stream.playout_position import PlayoutPosition
-from core.stream.sender import UnitSender
+from core.stream.rate_control import LadderController, RateController
 from core.stream.speech_track import Placed, SpeechTrack
 from core.wire.access_unit import AccessUnitFlags
 from core.wire.control import ControlMessage, decode_control
 from core.wire.feedback import Feedback, decode_feedback, extract_feedback
+from core.wire.opus_padding import duration_samples
 from edge.animator import Animator, AnimatorRow
+from edge.delivery import Delivery
 from edge.ear import EarEvent
+from edge.edge_time import EdgeTime
+from edge.heard import Heard
 from edge.hearing import Hearing
 from edge.metrics import PopMetrics
 from edge.narrator import Narrator
+from edge.packet_plan import PacketPlan
 from edge.session_links import SessionLinks
 from edge.transports.link import MicrophoneUnit, ViewerLink
 
@@ -76,6 +78,7 @@ class SessionServices:
     metrics: PopMetrics
     send_up: Callable[[str, UpMessage], None]
     make_hearing: Callable[[Callable[[UpMessage], None]], Hearing]
+    make_controller: Callable[[], RateController] = LadderController
     fabric_latency_s: Callable[[], float | None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
@@ -115,24 +118,22 @@ class Session:
         self._slot = services.animator.open(seed=seed)
         self._face = FaceMachine(now)
         self._track = SpeechTrack()
-        self._sender = UnitSender(epoch=claims.epoch)
-        self._playout = PlayoutPosition()
+        self._plan = PacketPlan(self._track)
+        self._heard = Heard(self._track)
+        self._delivery = Delivery(
+            epoch=claims.epoch,
+            metrics=services.metrics,
+            make_controller=services.make_controller,
+            ask_voice=self._send_up,
+        )
         self._hearing = services.make_hearing(self._send_up)
         self._narrator = Narrator(send=self._send_control, wall_clock=services.wall_clock)
-        self._media_time = 0
-        self._covered_ticks = 0
-        self._pending: Placed | None = None
-        self._pending_thin = False
-        self._last_placed: Placed | None = None
-        self._voice_until = 0
+        self._edge_time = EdgeTime(narrator=self._narrator, fabric_latency_s=services.fabric_latency_s)
         self._ducked = False
         self._turn_ended = False
         self._cut_until = 0.0
         self._origin_unaware_until = 0.0
-        self._playout_reported_at = 0.0
         self._opened_at = 0.0
-        self._speech_arrived_at = 0.0
-        self._edge_added_s: list[float] = []
 
     # --- the transport's side (LinkEvents) -----------------------------------------------------------------------
 
@@ -141,6 +142,9 @@ class Session:
         if self._ended:
             return
         self._connected = True
+        link = self.links.link
+        if link is not None:
+            self._delivery.begin(link)
         self._services.metrics.sessions_active.inc()
         self._services.metrics.setup_seconds.observe(now - self._created_at)
         self._say_opened(now)
@@ -158,7 +162,7 @@ class Session:
         if feedback is not None:
             self._receive_feedback(feedback, now)
         for event in self._hearing.receive(unit, now):
-            self._heard(event, now)
+            self._noticed(event, now)
 
     def on_control(self, data: str | bytes, now: float) -> None:
         """A control message: RTVI text or binary feedback."""
@@ -210,7 +214,7 @@ class Session:
         self._turn_ended = True
         self._trigger(Trigger.USER_TYPED, now)
 
-    def _heard(self, event: EarEvent, now: float) -> None:
+    def _noticed(self, event: EarEvent, now: float) -> None:
         match event.kind:
             case "started" | "resumed":
                 self._turn_ended = False
@@ -231,11 +235,7 @@ class Session:
     def _barge_in(self, cause: str, now: float) -> None:
         """Silence the character at once and tell the origin what was heard of it."""
         self._ducked = False
-        utterance_id = self._track.current_utterance_id
-        audible = self._playout.audible(sent=self._media_time, now=now)
-        if not utterance_id and self._last_placed is not None and audible < self._voice_until:
-            utterance_id = self._last_placed.utterance_id  # all of it was sent, but the viewer still hears it
-        heard_until = self._track.heard_until(utterance_id, audible) if utterance_id else 0
+        utterance_id, heard_until = self._heard.interrupted(sent=self._plan.media_time, now=now)
         if self._track.active:
             self._track.cancel(self._track.latest_utterance_id)
             self._origin_unaware_until = now + BARGE_IN_HEARD_S_MAX
@@ -260,24 +260,21 @@ class Session:
         self._cut_until = now + CUT_FLAG_S
 
     def _receive_feedback(self, feedback: Feedback, now: float) -> None:
-        self._sender.receive_feedback(feedback, now)
+        self._delivery.receive(feedback, now)
         if feedback.playout_timestamp is None:
             return
-        if not self._playout.report(feedback.playout_timestamp, sent=self._media_time, now=now):
+        sent = self._plan.media_time
+        if not self._heard.report(feedback.playout_timestamp, sent=sent, now=now):
             self._services.metrics.dropped("absurd-playout")
             return
-        placed = self._last_placed
-        if placed is None or now - self._playout_reported_at < PLAYOUT_REPORT_S:
+        speaking = self._track.active or self._face.state is FaceState.SPEAKING
+        progress = self._heard.progress(sent=sent, now=now, speaking=speaking)
+        if progress is None:
             return
-        self._playout_reported_at = now
-        latency = self._playout.latency_s(sent=self._media_time, now=now)
-        if latency is not None:
-            self._services.metrics.mouth_to_ear_seconds.observe(latency)
-        audible = self._playout.audible(sent=self._media_time, now=now)
-        heard_until = self._track.heard_until(placed.utterance_id, audible)
-        self._send_up(Playout(utterance_id=placed.utterance_id, heard_until=heard_until))
-        if self._face.state is not FaceState.SPEAKING and not self._track.active and audible >= self._voice_until:
-            self._last_placed = None  # the viewer has heard it all
+        latency_s = self._heard.latency_s(sent=sent, now=now)
+        if latency_s is not None:
+            self._services.metrics.mouth_to_ear_seconds.observe(latency_s)
+        self._send_up(progress)
 
     # --- the origin ----------------------------------------------------------------------------------------------
 
@@ -301,7 +298,7 @@ class Session:
                     self._services.metrics.dropped(dropped.reason)
                     return
                 self._services.animator.speech_start(self._slot, message.utterance_id)
-                self._speech_arrived_at = 0.0
+                self._edge_time.utterance_begins()
             case SpeechEnd():
                 self._track.end(message.utterance_id, message.packets)
             case SpeechCancel():
@@ -321,11 +318,13 @@ class Session:
         self._narrator.receive(message)
 
     def _speech_packet(self, packet: SpeechPacket, now: float) -> None:
+        if not _is_voice(packet.opus):
+            self._services.metrics.dropped("bad-voice")
+            return
         if (dropped := self._track.push(packet, now)) is not None:
             self._services.metrics.dropped(dropped.reason)
             return
-        if self._speech_arrived_at == 0.0:
-            self._speech_arrived_at = now
+        self._edge_time.voice_arrived(now)
         if packet.phonemes:
             self._services.animator.speech_phonemes(self._slot, packet.utterance_id, packet.phonemes)
 
@@ -346,33 +345,27 @@ class Session:
         if not self._connected:
             return None
         for event in self._hearing.tick(now):
-            self._heard(event, now)
+            self._noticed(event, now)
         if now - self._opened_at > SIGN_OF_LIFE_S:
             self._say_opened(now)
         if self._narrator.words_pending:
-            self._narrator.heard(self._playout.audible(sent=self._media_time, now=now))
-        if self._covered_ticks > 0:
-            self._covered_ticks -= 1
-            self._media_time += TICK_SAMPLES
+            self._narrator.heard(self._heard.audible(sent=self._plan.media_time, now=now))
+        if self._plan.covered:
+            covered = self._plan.pass_tick()
+            if covered is not None:
+                self._hearing.played(covered.log_mel, due)
             return None
         if self._face.state is FaceState.SPEAKING and not self._track.active:
             self._trigger(Trigger.VOICE_ENDED, now)
             self._voice_over()
-        placed = self._track.pop(self._media_time)
-        self._pending = placed
+        placed = self._plan.begin()
         if placed is not None:
             self._follow_voice(placed, now)
         self._give_up_waiting(now)
-        self._pending_thin = (
-            placed is None
-            and self._face.state is FaceState.IDLE
-            and not self._track.active
-            and now - self._face.since > IDLE_THIN_AFTER_S
-            and now > self._cut_until
-        )
+        self._extend_packet(now)
         return AnimatorRow(
             slot=self._slot,
-            media_time=self._media_time,
+            media_time=self._plan.media_time,
             state=self._face.state,
             utterance_id=placed.utterance_id if placed else 0,
             utterance_ticks=placed.ticks if placed else 0,
@@ -382,46 +375,53 @@ class Session:
 
     def emit(self, frame: AnimationFrame, due: float) -> None:
         """See edge.conductor.Conducted."""
-        placed = self._pending
-        link = self.links.link
-        if link is None or not self._connected:
-            return
-        if self._pending_thin:
-            payload = self._sender.pack_idle(frame=frame, state=self._face.state, now=due)
-            self._covered_ticks = IDLE_FRAMES_PER_PACKET - 1
+        plan = self._plan
+        voice, media_time = plan.voice, plan.media_time
+        if plan.idle:
+            self._delivery.send_idle(frame=frame, state=self._face.state, media_time=media_time, now=due)
         else:
             flags = AccessUnitFlags(0)
             if self._ducked:
                 flags |= AccessUnitFlags.DUCK
             if due < self._cut_until:
                 flags |= AccessUnitFlags.CUT
-            opus = (placed.opus,) if placed is not None and placed.opus else ()
-            payload = self._sender.pack(frame=frame, opus=opus, state=self._face.state, flags=flags, now=due)
-        if link.send_packet(payload, self._media_time):
-            self._services.metrics.packets_sent.inc()
-        self._media_time += TICK_SAMPLES
-        added = self._services.clock() - max(due, placed.arrived_at if placed else due)
+            self._delivery.send(
+                frame=frame,
+                opus=[placed.opus for placed in voice],
+                silent_ticks=plan.ticks,
+                state=self._face.state,
+                flags=flags,
+                media_time=media_time,
+                now=due,
+            )
+        plan.leave()
+        now = self._services.clock()
+        added = now - max(due, plan.placed.arrived_at if plan.placed is not None else due)
         self._services.metrics.stage_edge.observe(added)
-        if placed is not None and placed.opus:
-            self._edge_added_s.append(added)
-            self._hearing.played(placed.log_mel, due)
-            if placed.first:
-                self._first_voice(placed)
+        if voice:
+            self._edge_time.voice_left(added)
+            self._hearing.played(voice[0].log_mel, due)
+            if voice[0].first:
+                self._edge_time.first_left(voice[0].utterance_id, voice[0].arrived_at, now)
 
     def skip(self) -> None:
         """See edge.conductor.Conducted."""
-        self._media_time += TICK_SAMPLES
-        self._covered_ticks = max(0, self._covered_ticks - 1)
+        self._plan.pass_tick()
 
     def fail(self, reason: str) -> None:
         """See edge.conductor.Conducted."""
         self._narrator.goaway(reason)
         self._end(reason)
 
+    def _extend_packet(self, now: float) -> None:
+        idle = self._face.state is FaceState.IDLE and now - self._face.since > IDLE_THIN_AFTER_S
+        quiet = not self._track.active and now > self._cut_until
+        self._plan.extend(self._delivery.ticks_per_packet, quiet=quiet, idle=idle)
+        if self._plan.voice:
+            self._heard.sent(self._plan.voice[-1], self._plan.end)
+
     def _follow_voice(self, placed: Placed, now: float) -> None:
         if placed.opus:
-            self._last_placed = placed
-            self._voice_until = self._media_time + TICK_SAMPLES
             if self._face.state is not FaceState.SPEAKING:
                 self._cut_until = 0.0
                 self._trigger(Trigger.VOICE_BEGAN, now)
@@ -430,22 +430,10 @@ class Session:
             if start is not None:
                 self._narrator.utterance_placed(placed.utterance_id, start)
 
-    def _first_voice(self, placed: Placed) -> None:
-        stages = {"edge": (self._services.clock() - (self._speech_arrived_at or placed.arrived_at)) * 1e3}
-        fabric = self._services.fabric_latency_s()
-        if fabric is not None:
-            stages["fabric"] = fabric * 1e3
-        self._narrator.stages(self._narrator.turn_of(placed.utterance_id), stages)
-
     def _voice_over(self) -> None:
         self._ducked = False
         self._narrator.voice(False)
-        if self._edge_added_s:
-            ordered = sorted(self._edge_added_s)
-            p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-            turn_id = self._narrator.turn_of(self._last_placed.utterance_id) if self._last_placed else 0
-            self._narrator.stages(turn_id, {}, edge_added_ms_p99=p99 * 1e3, edge_units=float(len(ordered)))
-            self._edge_added_s.clear()
+        self._edge_time.voice_over(self._heard.utterance_id)
 
     def _give_up_waiting(self, now: float) -> None:
         waited = now - self._face.since
@@ -483,9 +471,18 @@ class Session:
         if self._connected:
             self._services.metrics.sessions_active.dec()
         self._connected = False
+        self._delivery.end()
         self._services.metrics.speech_underruns.inc(self._track.underruns)
         self._services.metrics.speech_holes.inc(self._track.holes)
         self._services.animator.close(self._slot)
         self._send_up(Closed(reason=reason))
         self.links.close_all(reason)
         self._on_ended(reason)
+
+
+def _is_voice(opus: bytes) -> bool:
+    """One tick of Opus that fits into a packet: what else an origin sends would take the track's time apart."""
+    try:
+        return len(opus) <= VOICE_PACKET_SIZE_BYTES_MAX and duration_samples(opus) == TICK_SAMPLES
+    except RemoteProtocolError:
+        return False

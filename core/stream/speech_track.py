@@ -161,6 +161,13 @@ class SpeechTrack:
         if self._tail is not None and self._tail[0] <= self._cancelled_through:
             self._tail = None
 
+    def next_opus(self, utterance_id: int) -> bytes:
+        """The voice that `pop` would give next if it is this utterance's; b"" where there is none (yet)."""
+        if not self._utterances or self._utterances[0].utterance_id != utterance_id:
+            return b""
+        item = self._utterances[0].packets.get(self._utterances[0].next_index)
+        return item[0].opus if item else b""
+
     def pop(self, media_time: int) -> Placed | None:
         """What plays at this media time (ticks, strictly increasing from call to call); None = silence."""
         if not self._utterances:

@@ -54,6 +54,16 @@ def test_the_next_utterance_follows_without_a_gap() -> None:
     assert not track.active
 
 
+def test_what_comes_next_can_be_seen_without_playing_it() -> None:
+    track = _loaded(1, 2, ended=False)
+    _loaded(2, 1, track=track)
+    assert [track.next_opus(utterance_id) for utterance_id in (1, 2)] == [bytes([1, 0]), b""]
+    _play(track, 2)
+    assert track.next_opus(1) == b""
+    _play(track, 1, 2)
+    assert SpeechTrack().next_opus(1) == b""
+
+
 def test_a_lost_packet_is_silence_and_a_late_one_is_waited_for() -> None:
     track = SpeechTrack()
     track.start(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +12,7 @@ from core.limits import TICK_S, TICK_SAMPLES
 from core.session.claims import Claims
 from core.session.state import FaceState
 from core.speech import messages
+from core.stream.rate_control import LadderController, RateController
 from core.wire.access_unit import AccessUnit, decode_access_unit
 from edge.animator import Animator
 from edge.conductor import Conductor
@@ -91,7 +93,7 @@ class ScriptedEar:
 class Stage:
     """One session on a table: a clock, a link, an ear, and everything that goes up."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_controller: Callable[[], RateController] = LadderController) -> None:
         self.now = 100.0
         self.up: list[messages.UpMessage] = []
         self.ended: list[str] = []
@@ -106,6 +108,7 @@ class Stage:
             metrics=self.metrics,
             send_up=lambda _session_id, message: self.up.append(message),
             make_hearing=lambda send_up: Hearing(ear=self.ear, send_up=send_up),  # type: ignore[arg-type]
+            make_controller=make_controller,
             fabric_latency_s=lambda: 0.001,
             clock=lambda: self.now,
             wall_clock=lambda: 1_700_000_000.0,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from core.limits import IDLE_FRAMES_PER_PACKET, LISTENING_S_MAX, SIGN_OF_LIFE_S, TEXT_CHARS_MAX, TICK_S, TICK_SAMPLES
 from core.session.state import FaceState
 from core.speech import messages
+from core.stream.rate_control import LadderController
 from core.wire.access_unit import AccessUnitFlags
 from core.wire.control import encode_control
 from core.wire.feedback import Feedback, embed_feedback, encode_feedback
 from core.wire.frame_codec import FrameDecoder
-from core.wire.opus_padding import duration_samples, silence, strip
+from core.wire.opus_padding import duration_samples, silence, split, strip
 from tests.edge.stage import VOICE, Stage
 
 
@@ -59,6 +62,44 @@ def test_the_voice_is_carried_untouched_and_in_order(stage: Stage) -> None:
     assert [strip(payload) for payload in spoken] == [strip(payload) for payload in [spoken[0]] * 5]
     flags = [unit.flags & AccessUnitFlags.SPEECH for unit in stage.link.units]
     assert [bool(flag) for flag in flags[:6]] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize(("ptime_ms", "ticks"), [(40, 2), (60, 3)])
+def test_on_a_link_with_little_room_voice_shares_packets_and_every_tick_is_covered_once(
+    ptime_ms: int, ticks: int
+) -> None:
+    controller = LadderController()
+    controller.decision = replace(controller.decision, ptime_ms=ptime_ms)
+    stage = Stage(make_controller=lambda: controller)
+    stage.connect()
+    stage.session.receive(messages.TurnState(state="thinking"), stage.now)
+    stage.ticks(6)
+    assert {duration_samples(payload) for payload, _ in stage.link.packets} == {ticks * TICK_SAMPLES}
+    stage.say(1, 12)
+    stage.ticks(12)
+    spoken = [payload for payload, _ in stage.link.packets if VOICE[1:] in payload]
+    assert [split(payload) for payload in spoken] == [[VOICE[1:]] * ticks] * (12 // ticks)
+    stage.ticks(20)
+    for (payload, first), (_, second) in zip(stage.link.packets, stage.link.packets[1:], strict=False):
+        assert first + duration_samples(payload) == second
+    assert stage.ear.heard_played == 12
+    decoder = FrameDecoder()
+    for unit in stage.link.units:
+        assert hasattr(decoder.decode(unit.frame, unit.sequence_number), "weights")
+
+
+@pytest.mark.parametrize(
+    "opus", [b"", b"\x7b", b"\xf8" + bytes(1_275), silence(4), b"\x10ab"], ids=["no", "cut", "large", "long", "40ms"]
+)
+def test_a_voice_that_is_none_is_a_counted_hole(stage: Stage, opus: bytes) -> None:
+    stage.session.receive(messages.SpeechStart(utterance_id=1, turn_id=1), stage.now)
+    for index, voice in enumerate((VOICE, opus, VOICE)):
+        packet = messages.SpeechPacket(utterance_id=1, index=index, opus=voice, phonemes=(), log_mel=b"")
+        stage.session.receive(packet, stage.now)
+    stage.ticks(3)
+    assert stage.ended == []
+    assert [bool(unit.flags & AccessUnitFlags.SPEECH) for unit in stage.link.units] == [True, False, True]
+    assert stage.registry.get_sample_value("edge_dropped_total", {"reason": "bad-voice"}) == 1
 
 
 def test_speech_moves_the_face_through_speaking_and_back(stage: Stage) -> None:
