@@ -32,7 +32,9 @@ _STRETCH_VOICE: Final = 0.05
 _LATE_IN_A_ROW: Final = 5
 """So many late packets without one in time mean that the path has become slower for good."""
 _AHEAD_MS_MAX: Final = 5_000.0
-"""A media time further ahead than this is absurd."""
+"""A media time further away than this is absurd."""
+_ABSURD_IN_A_ROW: Final = 5
+"""So many absurd ones without another are a new clock: the track went on elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class JitterBuffer:
         self._last: Block | None = None
         self._lateness: deque[tuple[float, float]] = deque(maxlen=JITTER_BUFFER_PACKETS_MAX)
         self._late_in_a_row = 0
+        self._absurd_in_a_row = 0
 
     @property
     def waiting(self) -> int:
@@ -129,17 +132,19 @@ class JitterBuffer:
             if repaired:
                 return self._drop("late")
             self._anchor(ticks, arrival_ms + _DELAY_MS_FIRST)
-        elif ticks - self._next_ticks > _AHEAD_MS_MAX * TICKS_PER_MS:
-            return self._drop("absurd")
+        elif abs(ticks - self._next_ticks) > _AHEAD_MS_MAX * TICKS_PER_MS:
+            self._absurd_in_a_row += not repaired
+            if repaired or self._absurd_in_a_row < _ABSURD_IN_A_ROW:
+                return self._drop("absurd")
+            self._restart(ticks, arrival_ms)
+        self._absurd_in_a_row = 0
         self._observe(arrival_ms, late)
         if ticks < self._next_ticks:
             self._late_in_a_row += not repaired
             if self._late_in_a_row < _LATE_IN_A_ROW:
                 return self._drop("late")
-            self._waiting.clear()
-            self._lateness.clear()
+            self._restart(ticks, arrival_ms)
             self._observe(arrival_ms, late)
-            self._anchor(ticks, arrival_ms + _DELAY_MS_FIRST)
         elif not repaired:
             self._late_in_a_row = 0
         if ticks in self._waiting:
@@ -169,6 +174,12 @@ class JitterBuffer:
     def _anchor(self, ticks: int, at_ms: float) -> None:
         self._next_ticks, self._next_at_ms = ticks, at_ms
         self._late_in_a_row = 0
+
+    def _restart(self, ticks: int, arrival_ms: float) -> None:
+        """Nothing that is known fits this packet: begin with it."""
+        self._waiting.clear()
+        self._lateness.clear()
+        self._anchor(ticks, arrival_ms + _DELAY_MS_FIRST)
 
     def _observe(self, arrival_ms: float, late: float) -> None:
         self._lateness.append((arrival_ms, late))

@@ -114,6 +114,21 @@ def test_useless_packets_are_counted() -> None:
     assert buffer.waiting <= JITTER_BUFFER_PACKETS_MAX
 
 
+@pytest.mark.parametrize("offset", [1_000_000, -1_000_000])
+def test_five_absurd_media_times_in_a_row_are_a_new_clock(offset: int) -> None:
+    buffer = JitterBuffer()
+    assert _push(buffer, 0, 0.0) is None
+    for number in range(4):
+        assert _push(buffer, offset + number, 0.0) == Dropped("absurd")
+    assert _push(buffer, 1, 0.0) is None
+    for number in range(4):
+        assert _push(buffer, offset + number, 0.0) == Dropped("absurd")
+    assert _push(buffer, offset + 4, 0.0, repaired=True) == Dropped("absurd")
+    assert _push(buffer, offset + 5, 0.0) is None
+    assert buffer.waiting == 1
+    assert [block.payload is None for block in buffer.advance(41.0)] == [False]
+
+
 def test_a_packet_inside_another_is_not_played() -> None:
     buffer = JitterBuffer()
     buffer.push(b"a", 0, 3_840, silent=True, arrival_ms=0.0)

@@ -69,4 +69,17 @@ describe("JitterBuffer", () => {
     expect(buffer.waiting).toBeLessThanOrEqual(256);
     expect(buffer.advance(3_600_000).length).toBeLessThan(600);
   });
+
+  it.each([1e6, -1e6])("takes five absurd media times in a row for a new clock (%i)", (offset) => {
+    const buffer = new JitterBuffer<number>();
+    const push = (number: number, repaired = false): string | null =>
+      buffer.push({ payload: 0, ticks: number * 960, durationTicks: 960, silent: false, arrivalMs: 0, repaired });
+    push(0);
+    for (let number = 0; number < 4; number += 1) expect(push(offset + number)).toBe("absurd");
+    expect(push(1)).toBeNull();
+    for (let number = 0; number < 4; number += 1) expect(push(offset + number)).toBe("absurd");
+    expect(push(offset + 4, true)).toBe("absurd");
+    expect(push(offset + 5)).toBeNull();
+    expect(buffer.waiting).toBe(1);
+  });
 });

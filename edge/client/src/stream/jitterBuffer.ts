@@ -12,7 +12,10 @@ const LATENESS_QUANTILE = 0.98;
 const STRETCH_SILENCE = 0.25;
 const STRETCH_VOICE = 0.05;
 const LATE_IN_A_ROW = 5;
+/** A media time further away than this is absurd. */
 const AHEAD_MS_MAX = 5_000;
+/** So many absurd ones without another are a new clock: the track went on elsewhere. */
+const ABSURD_IN_A_ROW = 5;
 
 /** One packet's turn at the sound card. */
 export interface Block<Payload> {
@@ -57,6 +60,7 @@ export class JitterBuffer<Payload> {
   #nextAtMs: number | null = null;
   #last: Block<Payload> | null = null;
   #lateInARow = 0;
+  #absurdInARow = 0;
 
   /** @param delayMsMax the most that packets wait; repairs that come later are useless. */
   constructor(delayMsMax = PLAYOUT_DELAY_MS_MAX) {
@@ -91,15 +95,18 @@ export class JitterBuffer<Payload> {
     if (this.#nextAtMs === null) {
       if (repaired) return this.#drop("late");
       this.#anchor(ticks, arrivalMs + DELAY_MS_FIRST);
-    } else if (ticks - this.#nextTicks > AHEAD_MS_MAX * TICKS_PER_MS) return this.#drop("absurd");
+    } else if (Math.abs(ticks - this.#nextTicks) > AHEAD_MS_MAX * TICKS_PER_MS) {
+      if (!repaired) this.#absurdInARow += 1;
+      if (repaired || this.#absurdInARow < ABSURD_IN_A_ROW) return this.#drop("absurd");
+      this.#restart(ticks, arrivalMs);
+    }
+    this.#absurdInARow = 0;
     this.#observe(arrivalMs, lateMs);
     if (ticks < this.#nextTicks) {
       if (!repaired) this.#lateInARow += 1;
       if (this.#lateInARow < LATE_IN_A_ROW) return this.#drop("late");
-      this.#waiting.clear();
-      this.#lateness.length = 0;
+      this.#restart(ticks, arrivalMs);
       this.#observe(arrivalMs, lateMs);
-      this.#anchor(ticks, arrivalMs + DELAY_MS_FIRST);
     } else if (!repaired) this.#lateInARow = 0;
     if (this.#waiting.has(ticks)) return this.#drop("duplicate");
     if (this.#waiting.size >= PACKETS_MAX) return this.#drop("overflow");
@@ -132,6 +139,13 @@ export class JitterBuffer<Payload> {
     this.#nextTicks = ticks;
     this.#nextAtMs = atMs;
     this.#lateInARow = 0;
+  }
+
+  /** Nothing that is known fits this packet: begin with it. */
+  #restart(ticks: number, arrivalMs: number): void {
+    this.#waiting.clear();
+    this.#lateness.length = 0;
+    this.#anchor(ticks, arrivalMs + DELAY_MS_FIRST);
   }
 
   #observe(atMs: number, lateMs: number): void {
