@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final
 
 import av
 import numpy as np
@@ -22,7 +22,17 @@ def _lowpass() -> NDArray[np.float32]:
     return np.asarray(taps / taps.sum(), np.float32)
 
 
-_LOWPASS: Final = _lowpass()
+def _bank(block: int) -> NDArray[np.float32]:
+    """The filter for `block` neighbouring samples of 16 kHz at once, float32[taps of all of them, block]."""
+    bank = np.zeros((_FACTOR * (block - 1) + _TAPS, block), np.float32)
+    for index in range(block):
+        bank[_FACTOR * index : _FACTOR * index + _TAPS, index] = _lowpass()
+    return bank
+
+
+_BLOCK: Final = 40
+"""2.5 ms at 16 kHz: every Opus packet has a multiple of that."""
+_LOWPASS: Final = _bank(_BLOCK)
 
 
 class MicrophoneDecoder:
@@ -47,31 +57,26 @@ class MicrophoneDecoder:
         except (av.error.FFmpegError, ValueError):
             self.failures += 1
             return np.zeros(0, np.float32)
-        pieces = [_mono(frame) for frame in frames]
+        pieces = [np.frombuffer(memoryview(frame.planes[0]), np.float32, frame.samples) for frame in frames]
         if not pieces:
             return np.zeros(0, np.float32)
         return self._thin(np.concatenate(pieces) if len(pieces) > 1 else pieces[0])
 
     def _thin(self, sound: NDArray[np.float32]) -> NDArray[np.float32]:
         whole = np.concatenate((self._tail, sound))
-        windows = np.lib.stride_tricks.sliding_window_view(whole, _TAPS)[::_FACTOR]
-        self._tail = whole[len(windows) * _FACTOR :]
-        return windows @ _LOWPASS
+        # Blocks overlap by the filter's length: one small matrix product instead of a long one of strides.
+        blocks = len(sound) // (_FACTOR * _BLOCK)
+        windows = np.ndarray((blocks, len(_LOWPASS)), np.float32, whole, 0, (4 * _FACTOR * _BLOCK, 4))
+        self._tail = whole[blocks * _FACTOR * _BLOCK :]
+        return (windows @ _LOWPASS).reshape(-1)
 
     @staticmethod
     def _open() -> AudioCodecContext:
         codec = av.CodecContext.create("libopus", "r")
         codec.sample_rate = 48_000
         codec.layout = "mono"  # libopus mixes stereo packets down itself
+        codec.options = {"request_sample_fmt": "flt"}
         return codec
-
-
-def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
-    raw = frame.to_ndarray()
-    sound = raw.astype(np.float32) / 32_768.0 if raw.dtype == np.int16 else raw.astype(np.float32)
-    if frame.format.is_planar:
-        return cast(NDArray[np.float32], sound.mean(axis=0, dtype=np.float32))
-    return cast(NDArray[np.float32], sound.reshape(-1, frame.layout.nb_channels).mean(axis=1, dtype=np.float32))
 
 
 def level_decibels(sound: NDArray[np.float32]) -> float:
