@@ -7,7 +7,7 @@ import json
 import sys
 from collections import Counter
 
-from tests.sim.world import DURATION_S, simulate
+from tests.sim.world import simulate
 
 
 def main() -> int:
@@ -19,10 +19,11 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
-    failed, counters, worst, resync = [], Counter[str](), 0.0, 0.0
+    failed, counters, worst, resync, virtual_s = [], Counter[str](), 0.0, 0.0, 0.0
     for seed in seeds:
         outcome = simulate(seed)
         worst = max(worst, outcome.worst_jump_ratio)
+        virtual_s += outcome.virtual_s
         resync = max(resync, outcome.resync_ms or 0.0)
         counters.update(outcome.counters)
         if outcome.failures:
@@ -31,7 +32,7 @@ def main() -> int:
                 print(f"seed {seed}: {failure}; replay: python -m tests.sim --seed {seed}", file=sys.stderr)
     summary = {
         "sessions": len(seeds),
-        "virtual_s": len(seeds) * DURATION_S,
+        "virtual_s": round(virtual_s, 1),
         "failed_seeds": failed,
         "worst_jump_ratio": round(worst, 5),
         "resync_ms_max": round(resync, 1),

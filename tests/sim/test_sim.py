@@ -7,7 +7,7 @@ import pytest
 from tests.sim.world import simulate
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(100))
 def test_a_session_keeps_its_promises(seed: int) -> None:
     outcome = simulate(seed)
     if outcome.failures:
