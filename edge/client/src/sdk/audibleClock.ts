@@ -33,6 +33,11 @@ export class AudibleClock {
 
   /** Unwrapped media ticks audible at `nowMs`; null where nobody knows. */
   audibleTicks(report: PlayoutReport | null, nowMs: number): number | null {
+    if (report?.audible === true) {
+      const heard = this.unwrapper.newest === null ? null : this.unwrapper.peek(report.rtpTimestamp);
+      this.lastTicks = heard === null ? null : heard + (nowMs - report.atMs) * TICKS_PER_MS;
+      return this.lastTicks;
+    }
     if (report !== null && this.unwrapper.newest !== null) {
       this.#playout.observe(this.unwrapper.peek(report.rtpTimestamp), report.atMs);
     }

@@ -1,16 +1,24 @@
+import type { SoundSource } from "../transports/link";
+
 const STEP_MS = 5;
+/** A context that may run does so within this; one that waits for a gesture never answers. */
+const RESUME_MS_MAX = 300;
 
 /**
  * Plays the character's voice and turns it down at once when asked.
  *
- * An audio element has the shortest way to the loudspeaker. Where its volume cannot be set (iOS), the sound goes
- * through a gain node instead.
+ * An audio element has the shortest way to the loudspeaker for a stream. Where its volume cannot be set (iOS), and where
+ * the link plays the sound itself, the sound goes through a gain node instead: at the very end, so that what waits in
+ * front of it goes silent with it.
  */
 export class Speaker {
   readonly #element: HTMLAudioElement;
   readonly #onGain: (gain: number) => void;
-  #context: AudioContext | null = null;
+  /** For streams, where the element's volume cannot be set. */
+  readonly #context: AudioContext | null = null;
+  /** What is turned down instead of the element, and what it plays. */
   #node: GainNode | null = null;
+  #source: AudioNode | null = null;
   #gain = 1;
   #target = 1;
   #timer: ReturnType<typeof setInterval> | null = null;
@@ -23,8 +31,6 @@ export class Speaker {
     this.#element.setAttribute("playsinline", "");
     if (!volumeCanBeSet(this.#element) && typeof AudioContext !== "undefined") {
       this.#context = new AudioContext({ latencyHint: "interactive" });
-      this.#node = this.#context.createGain();
-      this.#node.connect(this.#context.destination);
       this.#element.muted = true;
     }
   }
@@ -33,17 +39,28 @@ export class Speaker {
     return this.#gain;
   }
 
-  attach(stream: MediaStream): void {
-    this.#element.srcObject = stream;
-    if (this.#context && this.#node) this.#context.createMediaStreamSource(stream).connect(this.#node);
+  /** Play this from now on, and nothing else. */
+  attach(sound: SoundSource): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    if (this.#node !== null) this.#source?.disconnect(this.#node);
+    this.#node?.disconnect();
+    this.#node = null;
+    this.#element.srcObject = sound.node === null ? sound.stream : null;
+    this.#source = sound.node ?? this.#context?.createMediaStreamSource(sound.stream) ?? null;
+    if (this.#source !== null) {
+      const { context } = this.#source;
+      this.#node = new GainNode(context, { gain: this.#target });
+      this.#source.connect(this.#node).connect(context.destination);
+    } else this.#element.volume = this.#target;
   }
 
   /** Start playing. @returns false when the browser wants a gesture first. */
   async play(): Promise<boolean> {
     try {
-      await this.#element.play();
-      if (this.#context && this.#context.state !== "running") await this.#context.resume();
-      return true;
+      const context = this.#node?.context as AudioContext | undefined;
+      if (this.#element.srcObject !== null) await this.#element.play();
+      if (context && context.state !== "running") await Promise.race([context.resume(), wait(RESUME_MS_MAX)]);
+      return context === undefined || context.state === "running";
     } catch (error) {
       if (error instanceof DOMException && error.name === "NotAllowedError") return false;
       return !this.#element.paused;
@@ -54,8 +71,10 @@ export class Speaker {
   setGain(target: number, rampMs: number): void {
     if (target === this.#target) return;
     this.#target = target;
-    if (this.#context && this.#node) {
-      this.#node.gain.setTargetAtTime(target, this.#context.currentTime, rampMs / 3_000);
+    if (this.#node !== null) {
+      const { gain, context } = this.#node;
+      gain.cancelScheduledValues(context.currentTime);
+      gain.setTargetAtTime(target, context.currentTime, rampMs / 3_000);
       this.#gain = target;
       this.#onGain(target);
       return;
@@ -82,6 +101,7 @@ export class Speaker {
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#element.pause();
     this.#element.srcObject = null;
+    this.#node?.disconnect();
     void this.#context?.close();
   }
 }

@@ -17,6 +17,11 @@ export interface LinkEvents {
   onControl(data: string): void;
   /** The link may be dying (ICE "disconnected"), and may recover by itself. */
   onUnsteady(): void;
+  /**
+   * The link lives, but its sound is bad for reasons that another protocol would not have. It has been noted: with
+   * "auto" the next link will be of another protocol. Comes at most once.
+   */
+  onDegraded(): void;
   /** The link is gone without having been closed by us; comes at most once, and only after `openLink` resolved. */
   onLost(error: VisavisError): void;
 }
@@ -39,8 +44,10 @@ export interface LinkOptions {
 /** What the loudspeaker was given last. */
 export interface PlayoutReport {
   readonly rtpTimestamp: number;
-  /** performance.now() at which it was handed over. */
+  /** performance.now() at which it was handed over, or heard. */
   readonly atMs: number;
+  /** It is exactly what is heard at `atMs`; otherwise the packet that was handed over, the loudspeaker's latency before. */
+  readonly audible: boolean;
   /** 0…1 */
   readonly audioLevel: number;
 }
@@ -48,6 +55,8 @@ export interface PlayoutReport {
 /** The character's voice as a link gives it to the speaker. */
 export interface SoundSource {
   readonly stream: MediaStream;
+  /** Where the link plays the sound itself: what the speaker connects to the loudspeaker instead of the stream. */
+  readonly node: AudioNode | null;
 }
 
 /** How a link does, counted since it was opened. */

@@ -4,6 +4,7 @@ import type { TicketPop } from "../sdk/ticket";
 import type { Link, LinkEvents, LinkOptions, LinkStats, MotionPath, PlayoutReport, SoundSource } from "./link";
 import { emptyCounters, type PageNote, type PipeCounters, type PipeSide, type WorkerReport } from "./messages";
 import { encodeControl } from "../wire/control";
+import { newWorker } from "./newWorker";
 import { tuneOpus } from "./sdp";
 import { readReport, type JitterBufferTotals } from "./rtcStats";
 import workerUrl from "./encodedWorker?worker&url";
@@ -37,7 +38,7 @@ export function motionPath(): MotionPath {
 export class WebRtcLink implements Link {
   readonly protocol = "webrtc";
   readonly motion: MotionPath;
-  readonly sound: SoundSource = { stream: new MediaStream() };
+  readonly sound: SoundSource = { stream: new MediaStream(), node: null };
   counters: PipeCounters = emptyCounters();
   readonly #peer: RTCPeerConnection;
   readonly #transceiver: RTCRtpTransceiver;
@@ -90,7 +91,7 @@ export class WebRtcLink implements Link {
     if (!source) return null;
     // The specification counts from 1970, some versions of browsers from the page's time origin.
     const atMs = source.timestamp > 1e11 ? source.timestamp - performance.timeOrigin : source.timestamp;
-    return { rtpTimestamp: source.rtpTimestamp, atMs, audioLevel: source.audioLevel ?? 0 };
+    return { rtpTimestamp: source.rtpTimestamp, atMs, audible: false, audioLevel: source.audioLevel ?? 0 };
   }
 
   notePlayout(rtpTimestamp: number, atMs: number, playoutDelayMs: number | null): void {
@@ -131,7 +132,7 @@ export class WebRtcLink implements Link {
   }
 
   #startWorker(sends: boolean): Worker {
-    const worker = newWorker();
+    const worker = newWorker(workerUrl);
     worker.onmessage = ({ data }: MessageEvent<WorkerReport>) => {
       if (this.#closed) return;
       if (data.type === "unit") this.#events.onUnit(data);
@@ -251,12 +252,4 @@ export class WebRtcLink implements Link {
     this.#established = false;
     this.#events.onLost(new VisavisError("connection-lost", "The connection was lost. It is made again by itself."));
   }
-}
-
-/** The worker, also where this module was loaded from another origin: such a worker must be started by a local one. */
-function newWorker(): Worker {
-  const address = new URL(workerUrl, import.meta.url).href;
-  if (new URL(address).origin === location.origin) return new Worker(address, { type: "module" });
-  const starter = URL.createObjectURL(new Blob([`import ${JSON.stringify(address)};`], { type: "text/javascript" }));
-  return new Worker(starter, { type: "module" });
 }
