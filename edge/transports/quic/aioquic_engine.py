@@ -1,11 +1,5 @@
-"""aioquic, made fit for thousands of small datagrams. All that reaches into aioquic's insides is in this file:
-
-- `_ack_delay`: aioquic acknowledges every packet within 1 ms, each time with a packet of its own. Ours wait up to the
-  25 ms that every peer expects (RFC 9000 section 18.2), so that they nearly always ride on the next access unit.
-- `_pacer`: it charges 1,200 bytes for a packet of any size and would hold small ones back; what we send is paced by the
-  conductor already.
-- DATAGRAM frames that come are kept as bytes instead of events.
-"""
+"""aioquic, made fit for thousands of small datagrams: what `steady` wants to know of its insides, and WebTransport's
+settings."""
 
 from __future__ import annotations
 
@@ -13,79 +7,96 @@ import logging
 from typing import Any, Final
 
 from aioquic import tls
+from aioquic._buffer import Buffer
+from aioquic._crypto import CryptoError
 from aioquic.h3 import events as http_events
 from aioquic.h3.connection import H3Connection, Setting
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionError, QuicReceiveContext
+from aioquic.quic.crypto import KeyUnavailableError
+from aioquic.quic.packet import QuicPacketType, push_ack_frame
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.recovery import MAX_ACK_RANGES
 
-from core.limits import QUIC_STREAMS_MAX
-from edge.transports.quic.engine import Library
+from edge.transports.quic.engine import MAX_DATAGRAM_SIZE_BYTES, Library
+from edge.transports.quic.steady import SteadyPath
 
 __all__ = ["LIBRARY"]
 
 logging.getLogger("quic").setLevel(logging.ERROR)  # it warns of whatever a peer does wrong
 logging.getLogger("http3").setLevel(logging.ERROR)
 
-_MAX_ACK_DELAY_S: Final = 0.025
+_ACK_SIZE_BYTES_MIN: Final = 33
+"""Type and four integers, as large as they come."""
 _SETTINGS: Final = {0x2B603742: 1, 0xC671706A: 1, 0x14E9CD29: 1}
 """WebTransport as drafts 2, 7 and 13 announce it: Chromium, older ones, Safari."""
 
 
-class _NoPacer:
-    """See the module docstring."""
+class _Connection(SteadyPath, QuicConnection):
+    """A server's connection."""
 
-    def next_send_time(self, now: float) -> float | None:
-        return None
+    _one_rtt = tls.Epoch.ONE_RTT
+    _errors = (CryptoError, KeyUnavailableError)
+    _connection_error = QuicConnectionError
+    _end_states = END_STATES
+    _receive_context = QuicReceiveContext
 
-    def update_after_send(self, now: float) -> None:
-        return None
+    def _take_number(self, space: Any) -> int:
+        self._packet_number += 1
+        return self._packet_number - 1
 
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        return None
+    def _next_number(self) -> int:
+        return self._packet_number
 
+    def _note_sent(self, number: int, size_bytes: int, eliciting: bool, handlers: list[Any], now: float) -> None:
+        packet = QuicSentPacket(
+            epoch=tls.Epoch.ONE_RTT,
+            in_flight=eliciting,
+            is_ack_eliciting=eliciting,
+            is_crypto_packet=False,
+            packet_number=number,
+            packet_type=QuicPacketType.ONE_RTT,
+            sent_time=now,
+            sent_bytes=size_bytes,
+            delivery_handlers=handlers,
+        )
+        self._loss.on_packet_sent(packet=packet, space=self._spaces[tls.Epoch.ONE_RTT])
+        if eliciting and not self._ack_eliciting_sent_since_receipt:
+            self._close_at = now + self._idle_timeout()
+            self._ack_eliciting_sent_since_receipt = True
 
-class _Connection(QuicConnection):
-    """A server's connection.
+    def _ack_frame(self, space: Any, now: float, room_bytes: int) -> bytes:
+        if room_bytes < _ACK_SIZE_BYTES_MIN:
+            return b""
+        delay = int((now - space.largest_received_time) * 1_000_000) >> self._local_ack_delay_exponent
+        buffer = Buffer(MAX_DATAGRAM_SIZE_BYTES)
+        buffer.push_uint8(0x02)
+        push_ack_frame(buffer, space.ack_queue, delay, room_bytes - 1)
+        return buffer.data
 
-    Attributes:
-        datagrams_received: DATAGRAM frames that nobody has taken yet.
-    """
+    def _received_before(self, space: Any, number: int) -> bool:
+        return number in space.received_packets
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.datagrams_received: list[bytes] = []
-        self._ack_delay = _MAX_ACK_DELAY_S
-        self._loss._pacer = _NoPacer()  # type: ignore[assignment]
-        self._local_max_streams_bidi.value = QUIC_STREAMS_MAX
-        self._local_max_streams_uni.value = QUIC_STREAMS_MAX
+    def _note_received(self, space: Any, number: int) -> None:
+        space.ack_queue.add(number)
+        space.received_packets.add(number)
+        if len(space.ack_queue) > MAX_ACK_RANGES:
+            space.ack_queue.shift()
 
-    def room_bytes(self) -> int:
-        """What may be sent before the congestion window is full."""
-        waiting = sum(map(len, self._datagrams_pending)) if self._datagrams_pending else 0
-        return self._loss.congestion_window - self._loss.bytes_in_flight - waiting
+    def _restart_idle_timer(self, now: float) -> None:
+        self._close_at = now + self._idle_timeout()
+        self._ack_eliciting_sent_since_receipt = False
 
-    def urgent(self) -> bool:
-        """Something should be sent now, not with the next access unit."""
-        return (
-            not self._handshake_confirmed
-            or self._close_pending
-            or self._probe_pending
-            or bool(self._retire_connection_ids)
-            or len(self._network_paths) > 1
-            or bool(self._network_paths[0].remote_challenges)
-            or not self._network_paths[0].is_validated
-            or any(
-                stream.receiver.stop_pending or stream.sender.reset_pending or not stream.sender.buffer_is_empty
-                for stream in self._streams_queue
-            )
+    def _limits_calm(self) -> bool:
+        data = self._local_max_data
+        return data.value == data.sent >= data.used * 2 and all(
+            limit.sent - limit.used >= limit.value - limit.sent
+            for limit in (self._local_max_streams_bidi, self._local_max_streams_uni)
         )
 
-    def _handle_datagram_frame(self, context: Any, frame_type: int, buf: Any) -> None:
-        super()._handle_datagram_frame(context, frame_type, buf)
-        event = self._events.pop()
-        assert isinstance(event, quic_events.DatagramFrameReceived)
-        self.datagrams_received.append(event.data)
+    def _buffer(self, data: bytes) -> Buffer:
+        return Buffer(data=data)
 
 
 class _Http(H3Connection):

@@ -45,6 +45,8 @@ __all__ = ["ConnectionHandler", "Endpoint", "QuicPeer", "open_udp"]
 _log = logging.getLogger(__name__)
 
 _PHASE_S: Final = TICK_S / PHASES_PER_TICK
+_SOON_S: Final = 0.025
+"""How long an acknowledgement may wait: the shortest timer there is outside of handshakes, which are flushed at once."""
 _VERSION_1: Final = b"\x00\x00\x00\x01"
 _SOCKET_BUFFER_SIZE_BYTES: Final = 4 << 20
 
@@ -98,7 +100,7 @@ class QuicPeer:
         handler: speaks over it.
     """
 
-    __slots__ = ("_endpoint", "address", "connection_ids", "deadline", "engine", "established", "handler", "queued_at")
+    __slots__ = ("_endpoint", "address", "connection_ids", "engine", "established", "handler", "queued_at")
 
     def __init__(self, endpoint: Endpoint, engine: EngineConnection, address: str) -> None:
         self._endpoint = endpoint
@@ -107,7 +109,6 @@ class QuicPeer:
         self.address = address
         self.connection_ids: set[bytes] = set()
         self.established = False
-        self.deadline: float | None = None
         self.queued_at: float | None = None
 
     def wake(self) -> None:
@@ -279,7 +280,7 @@ class Endpoint:
         if peer.engine.urgent() or handler.waiting:
             self._flush(peer, now)
         else:
-            self._schedule(peer)
+            self._schedule(peer, now)
 
     def _tell_events(self, peer: QuicPeer, now: float) -> None:
         for event in peer.engine.events():
@@ -317,7 +318,6 @@ class Endpoint:
             self._no_longer_half_open(peer)
         for connection_id in peer.connection_ids:
             self._by_id.pop(connection_id, None)
-        peer.deadline = None
         handler, peer.handler = peer.handler, None
         if handler is not None:
             handler.on_terminated(reason, self._clock())
@@ -338,12 +338,13 @@ class Endpoint:
             if at != peer.queued_at:
                 continue  # an earlier deadline was queued since, and has been served
             peer.queued_at = None
-            if peer.deadline is None:
+            deadline = peer.engine.get_timer()
+            if deadline is None or peer.handler is None:
                 continue
-            if peer.deadline <= now:
+            if deadline <= now:
                 self._expire(peer, now)
             else:
-                self._queue(peer)
+                self._queue(peer, deadline)
         awake, self._awake = self._awake, {}
         for peer in awake:
             self._flush(peer, now)
@@ -377,7 +378,7 @@ class Endpoint:
             return
         for data, address in datagrams:
             self._send(data, address)
-        self._schedule(peer)
+        self._schedule(peer, now)
 
     def _send(self, data: bytes, address: Address) -> None:
         try:
@@ -387,16 +388,19 @@ class Endpoint:
             return
         self.datagrams_sent += 1
 
-    def _schedule(self, peer: QuicPeer) -> None:
-        peer.deadline = deadline = peer.engine.get_timer()
+    def _schedule(self, peer: QuicPeer, now: float) -> None:
+        """Note a connection's next deadline; not now if it will be looked at soon: that it may come a little late costs
+        less than computing it for every packet."""
+        if peer.queued_at is not None and peer.queued_at <= now + _SOON_S:
+            return
+        deadline = peer.engine.get_timer()
         if deadline is not None and (peer.queued_at is None or deadline < peer.queued_at):
-            self._queue(peer)
+            self._queue(peer, deadline)
 
-    def _queue(self, peer: QuicPeer) -> None:
-        assert peer.deadline is not None
-        peer.queued_at = peer.deadline
-        heapq.heappush(self._deadlines, (peer.deadline, next(self._order), peer))
-        self._arm(peer.deadline)
+    def _queue(self, peer: QuicPeer, deadline: float) -> None:
+        peer.queued_at = deadline
+        heapq.heappush(self._deadlines, (deadline, next(self._order), peer))
+        self._arm(deadline)
 
     def _arm(self, at: float) -> None:
         """Be called at `at`, rounded up to a phase, unless the timer rings earlier anyway."""
