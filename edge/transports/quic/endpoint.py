@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 _PHASE_S: Final = TICK_S / PHASES_PER_TICK
 _SOON_S: Final = 0.025
-"""How long an acknowledgement may wait: the shortest timer there is outside of handshakes, which are flushed at once."""
+"""How long an acknowledgement may wait: the shortest timer there is, but for handshakes, which are flushed at once."""
 _VERSION_1: Final = b"\x00\x00\x00\x01"
 _SOCKET_BUFFER_SIZE_BYTES: Final = 4 << 20
 
