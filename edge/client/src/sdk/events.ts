@@ -5,8 +5,12 @@ import type { VisavisError } from "./errors";
 export const FACE_STATES = ["idle", "listening", "thinking", "speaking"] as const;
 export type FaceStateName = (typeof FACE_STATES)[number];
 
-/** Where the connection stands. "reconnecting" happens by itself; "closed" is final. */
-export type ConnectionState = "connecting" | "connected" | "reconnecting" | "closed";
+/**
+ * Where the connection stands. "switching" is told when moving to another network takes more than a second: the
+ * conversation goes on afterwards. "reconnecting" happens by itself and begins another conversation unless the old one
+ * can still be resumed; "closed" is final.
+ */
+export type ConnectionState = "connecting" | "connected" | "switching" | "reconnecting" | "closed";
 
 /** Where the microphone stands. "off" = not asked for; "muted" = there, but silent; "lost" = unplugged or revoked. */
 export type MicrophoneState = "off" | "on" | "muted" | "lost";

@@ -29,8 +29,6 @@ export interface MediaEvents {
 export class MediaPath implements FaceDriver {
   readonly clock = new AudibleClock();
   readonly speaker: Speaker;
-  /** performance.now() of the newest unit. */
-  lastUnitMs = 0;
   framesDrawn = 0;
   readonly #gate = new VoiceGate();
   readonly #conversation: Conversation;
@@ -55,8 +53,8 @@ export class MediaPath implements FaceDriver {
   /** Sound and motion come from this link from now on; null: from none. */
   setLink(link: Link | null): void {
     this.#link = link;
-    this.lastUnitMs = performance.now();
-    if (link !== null) this.speaker.attach(link.sound.stream);
+    this.clock.playoutDelayMs = null;
+    if (link !== null) this.speaker.attach(link.sound);
   }
 
   /** A unit came, before any jitter buffer: act on barge-in at once, keep the motion for its time. */
@@ -64,7 +62,6 @@ export class MediaPath implements FaceDriver {
     const nowMs = performance.now();
     const { speech, duck, cut, sequenceNumber, rtpTimestamp, values, state, repaired } = unit;
     const arrivalMs = unit.absoluteMs - performance.timeOrigin;
-    this.lastUnitMs = nowMs;
     const ticks = this.clock.unwrapper.unwrap(rtpTimestamp);
     if (this.#gate.receive({ ticks, speech, duck, cut }, nowMs)) {
       this.#face.timeline.cut(ticks, nowMs);

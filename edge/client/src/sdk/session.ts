@@ -1,7 +1,7 @@
 import type { Link } from "../transports/link";
 import { decodeControl, encodeControl } from "../wire/control";
-import { backoffMs } from "./backoff";
 import { openLink } from "./chooseTransport";
+import { Connector } from "./connector";
 import { Conversation } from "./conversation";
 import { DebugTrace } from "./debug";
 import { TypedEmitter } from "./emitter";
@@ -10,22 +10,17 @@ import type { ConnectionState, FaceStateName, MicrophoneState, SessionEvents } f
 import { Face } from "./face";
 import { MediaPath } from "./mediaPath";
 import { openMicrophone } from "./microphone";
+import { onNetworkChange } from "./networkChanges";
 import { TEXT_CHARS_MAX, type ConnectOptions } from "./options";
 import { summarise, type SessionStats } from "./stats";
 import { requestTicket, type Ticket } from "./ticket";
-
-/** No packet for this long on a connected link: the POP is dead, whatever ICE still believes. */
-const SILENCE_MS_MAX = 3_000;
-const WATCHDOG_MS = 500;
-/** A connection that lived shorter than this counts as a failed attempt: a POP that takes and drops is not hammered. */
-const LIVED_MS_MIN = 5_000;
 
 /**
  * A conversation with a character. Made by `connect()`; or make one and `start()` it to let even the first attempt be
  * repeated until it succeeds.
  *
- * It reconnects by itself when the connection is lost. The character then begins anew, but this object, its listeners
- * and the microphone stay.
+ * It moves along by itself when the network changes, and reconnects when the connection is lost. Where the conversation
+ * cannot be resumed the character begins anew, but this object, its listeners and the microphone stay.
  */
 export class Session extends TypedEmitter<SessionEvents> {
   /** What was drawn, received and heard lately: for measurements, not for pages. */
@@ -37,18 +32,12 @@ export class Session extends TypedEmitter<SessionEvents> {
   readonly #media: MediaPath;
   readonly #face: Face;
   readonly #ownsFace: boolean;
-  readonly #abort = new AbortController();
+  readonly #connector: Connector;
   #ticket: Ticket | null = null;
-  #link: Link | null = null;
-  #connection: ConnectionState = "connecting";
   #microphone: MicrophoneState = "off";
   #microphoneStream: MediaStream | null = null;
   #ownsMicrophone = false;
-  #attempt = 0;
-  #attemptsMax = Infinity;
-  #connectedMs = 0;
-  #wake: (() => void) | null = null;
-  #watchdog: ReturnType<typeof setInterval> | null = null;
+  #stopWatching: (() => void) | null = null;
 
   constructor(options: ConnectOptions) {
     super();
@@ -61,10 +50,11 @@ export class Session extends TypedEmitter<SessionEvents> {
       },
       onVoiceHeard: (ms) => void this.#measurePlayout(ms),
     });
+    this.#connector = this.#makeConnector();
   }
 
   get connection(): ConnectionState {
-    return this.#connection;
+    return this.#connector.state;
   }
 
   get state(): FaceStateName {
@@ -82,7 +72,7 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   /** The character's voice as it arrives (before ducking); null while not connected. */
   get voiceStream(): MediaStream | null {
-    return this.#link?.sound.stream ?? null;
+    return this.#connector.link?.sound.stream ?? null;
   }
 
   /** The session's id at origin and POP; null before the first ticket. */
@@ -95,21 +85,22 @@ export class Session extends TypedEmitter<SessionEvents> {
    *
    * @throws VisavisError when the microphone cannot be had, or when trying again makes no sense.
    */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.#start(Infinity);
+  }
+
+  /** One attempt, no repetition. @throws VisavisError */
+  startOnce(): Promise<void> {
+    return this.#start(1);
+  }
+
+  async #start(attemptsMax: number): Promise<void> {
     const wanted = this.#options.microphone ?? false;
     if (wanted === true) await this.#acquireMicrophone();
     else if (wanted instanceof MediaStream) this.#useMicrophone(wanted, false);
     this.#face.setDriver(this.#media);
-    addEventListener("online", this.#hurry);
-    document.addEventListener("visibilitychange", this.#hurry);
-    await this.#connectLoop("connecting");
-  }
-
-  /** One attempt, no repetition. @throws VisavisError */
-  async startOnce(): Promise<void> {
-    this.#attemptsMax = 1;
-    await this.start();
-    this.#attemptsMax = Infinity;
+    this.#stopWatching = this.#watch();
+    await this.#connector.start(attemptsMax);
   }
 
   /** Say a line by keyboard. @throws VisavisError "text-empty", "text-too-long" or "connection-lost". */
@@ -122,7 +113,7 @@ export class Session extends TypedEmitter<SessionEvents> {
         `That is ${content.length} characters long; at most ${TEXT_CHARS_MAX} can be sent at once.`,
       );
     }
-    if (this.#link?.sendControl(encodeControl("send-text", { content })) !== true) {
+    if (!this.#connector.sendControl(encodeControl("send-text", { content }))) {
       throw new VisavisError("connection-lost", "Not connected just now, so this was not sent. Try again in a moment.");
     }
     this.#conversation.typed(content);
@@ -130,7 +121,7 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   /** Make the character stop talking. Its voice goes silent here at once, without waiting for anybody. */
   interrupt(): void {
-    this.#link?.sendControl(encodeControl("client-message", { t: "interrupt" }));
+    this.#connector.sendControl(encodeControl("client-message", { t: "interrupt" }));
     if (this.state === "speaking") this.#media.silence();
   }
 
@@ -141,14 +132,14 @@ export class Session extends TypedEmitter<SessionEvents> {
    */
   async setMicrophone(on: boolean): Promise<void> {
     if (on && this.#microphoneStream === null) {
-      if (this.#link !== null && !this.#link.canSend) {
+      if (this.#connector.link?.canSend === false) {
         throw new VisavisError(
           "microphone-failed",
           'This conversation was started to listen only. Connect with microphone: "later" to add one on the way.',
         );
       }
       await this.#acquireMicrophone();
-      await this.#link?.setMicrophone(this.#microphoneTrack());
+      await this.#connector.link?.setMicrophone(this.#microphoneTrack());
       return;
     }
     const track = this.#microphoneTrack();
@@ -165,7 +156,7 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   /** Figures on connection, motion and sound. */
   stats(): Promise<SessionStats> {
-    return summarise(this.#link, {
+    return summarise(this.#connector.link, {
       outputLatencyMs: this.#media.clock.outputLatencyMs,
       playoutDelayMs: this.#media.clock.playoutDelayMs,
       framesDrawn: this.#media.framesDrawn,
@@ -174,98 +165,84 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   /** End the conversation and free everything. Idempotent. */
   close(): void {
-    this.#end(null);
+    this.#connector.close(null);
+  }
+
+  /** Try again at once instead of waiting for the rest of the delay. */
+  retryNow(): void {
+    this.#connector.retryNow();
   }
 
   // --- connecting ----------------------------------------------------------------------------------------------
 
-  async #connectLoop(state: "connecting" | "reconnecting"): Promise<void> {
-    let error: VisavisError | null = null;
-    for (;;) {
-      this.#throwIfClosed();
-      this.#setConnection(state, error, null);
-      try {
-        await this.#connectOnce();
-        this.#connectedMs = performance.now();
-        this.#setConnection("connected", null, null);
-        return;
-      } catch (cause) {
-        this.#throwIfClosed();
-        error = asVisavisError(cause);
-        if (!error.retryable || this.#attempt + 1 >= this.#attemptsMax) {
-          this.#end(error);
-          throw error;
-        }
-        this.#attempt += 1;
-        const delayMs = backoffMs(this.#attempt, Math.random(), error.retryAfterMs);
-        this.#setConnection(state, error, delayMs);
-        await this.#sleep(delayMs);
-      }
-    }
-  }
-
-  #throwIfClosed(): void {
-    if (this.#abort.signal.aborted) throw new VisavisError("closed", "The conversation was closed.");
-  }
-
-  async #connectOnce(): Promise<void> {
-    const { signal } = this.#abort;
-    const ticket = await requestTicket(this.#options.originUrl, this.#options.character, signal);
-    this.#ticket = ticket;
-    this.emit("character", ticket.character);
-    const pops = this.#options.popUrl
-      ? [{ ...ticket.pops[0]!, url: this.#options.popUrl, webtransport: null }]
-      : ticket.pops;
-    let lastError: unknown = null;
-    for (const pop of pops) {
-      try {
-        this.#adopt(await this.#open(ticket, pop, signal));
-        return;
-      } catch (error) {
-        signal.throwIfAborted();
-        lastError = error;
-      }
-    }
-    throw lastError;
-  }
-
-  #open(ticket: Ticket, pop: Ticket["pops"][number], signal: AbortSignal): Promise<Link> {
-    const microphone = this.#microphoneTrack();
-    const later = this.#options.microphone === "later";
-    this.#media.reset();
-    return openLink(
+  #makeConnector(): Connector {
+    const { originUrl, popUrl, character, transport = "auto", microphone: wanted } = this.#options;
+    return new Connector(
       {
-        ticket,
-        pop,
-        transport: this.#options.transport ?? "auto",
-        microphone,
-        direction: microphone !== null || later ? "sendrecv" : "recvonly",
-        resuming: false,
-        signal,
+        requestTicket: (signal) => requestTicket(originUrl, character, signal),
+        openLink,
+        wishes: () => {
+          const microphone = this.#microphoneTrack();
+          const sends = microphone !== null || wanted === "later";
+          return { transport, microphone, direction: sends ? "sendrecv" : "recvonly" };
+        },
+        pops: ({ pops }) => (popUrl === undefined ? pops : [{ ...pops[0]!, url: popUrl, webtransport: null }]),
+        random: Math.random,
       },
       {
+        onTicket: (ticket) => {
+          this.#ticket = ticket;
+          this.emit("character", ticket.character);
+        },
+        onFresh: () => {
+          this.#media.reset();
+        },
+        onLink: (link, resumed) => {
+          this.#adopt(link, resumed);
+        },
+        onNoLink: () => {
+          this.#media.setLink(null);
+        },
         onUnit: (unit) => {
           this.#media.receive(unit);
         },
         onControl: (data) => {
           this.#receiveControl(data);
         },
-        onUnsteady: () => undefined,
-        onLost: (error) => {
-          void this.#reconnect(error);
+        onState: (state, error, retryInMs) => {
+          if (state === "closed") this.#cleanUp();
+          this.emit("connection", { state, error, retryInMs, attempt: this.#connector.attempt });
+          if (state === "closed") this.removeAllListeners();
         },
       },
     );
   }
 
-  #adopt(link: Link): void {
-    this.#link = link;
+  /** Do not wait when there is a network again, or when the page is turned to. */
+  #watch(): () => void {
+    const stop = onNetworkChange(() => {
+      this.#connector.networkChanged();
+    });
+    const onVisible = (): void => {
+      this.#connector.retryNow();
+    };
+    document.addEventListener("visibilitychange", onVisible);
+    return () => {
+      stop();
+      document.removeEventListener("visibilitychange", onVisible);
+    };
+  }
+
+  #adopt(link: Link, resumed: boolean): void {
     this.#media.setLink(link);
-    link.sendControl(encodeControl("client-ready", { version: "1.0.0", about: { library: "visavis" } }, newId()));
+    // The microphone may have come or gone while the link was being opened.
+    if (link.canSend) void link.setMicrophone(this.#microphoneTrack());
     void this.#media.speaker.play().then((playing) => {
       if (!playing) this.emit("sound-blocked", { blocked: true });
       else void this.#media.clock.measureOutputLatency();
     });
+    if (resumed) return;
+    link.sendControl(encodeControl("client-ready", { version: "1.0.0", about: { library: "visavis" } }, newId()));
     if (link.motion === "none") {
       this.emit("fault", {
         code: "motion-unavailable",
@@ -273,62 +250,6 @@ export class Session extends TypedEmitter<SessionEvents> {
           "This browser cannot read the face's motion from the sound. You hear the voice; the face follows it only roughly.",
       });
     }
-    this.#watchdog = setInterval(() => {
-      if (link.motion !== "none" && performance.now() - this.#media.lastUnitMs > SILENCE_MS_MAX) {
-        void this.#reconnect(
-          new VisavisError(
-            "connection-lost",
-            "Nothing comes from the media server any more. It is connected again by itself.",
-          ),
-        );
-      }
-    }, WATCHDOG_MS);
-  }
-
-  async #reconnect(error: VisavisError): Promise<void> {
-    if (this.#connection !== "connected") return;
-    this.#dropLink();
-    this.#media.reset();
-    if (performance.now() - this.#connectedMs >= LIVED_MS_MIN) {
-      this.#attempt = 0;
-      this.#setConnection("reconnecting", error, null);
-    } else {
-      this.#attempt += 1;
-      const delayMs = backoffMs(this.#attempt, Math.random());
-      this.#setConnection("reconnecting", error, delayMs);
-      await this.#sleep(delayMs);
-    }
-    await this.#connectLoop("reconnecting").catch(() => undefined);
-  }
-
-  /** The network is back, or the page was turned to: do not wait for the rest of the delay. */
-  readonly #hurry = (): void => {
-    this.#wake?.();
-  };
-
-  #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        this.#wake = null;
-        resolve();
-      };
-      const timer = setTimeout(done, ms);
-      this.#wake = done;
-    });
-  }
-
-  /** Try again at once instead of waiting for the rest of the delay. */
-  retryNow(): void {
-    this.#hurry();
-  }
-
-  #dropLink(): void {
-    if (this.#watchdog !== null) clearInterval(this.#watchdog);
-    this.#watchdog = null;
-    this.#link?.close(true);
-    this.#link = null;
-    this.#media.setLink(null);
   }
 
   /** The budget's last stage can only be seen here: from the first voice packet's arrival until it is heard. */
@@ -337,13 +258,8 @@ export class Session extends TypedEmitter<SessionEvents> {
     this.#conversation.measured("playout", afterArrivalMs + (roundTripMs ?? 0) / 2);
   }
 
-  #end(error: VisavisError | null): void {
-    if (this.#connection === "closed") return;
-    this.#abort.abort();
-    this.#dropLink();
-    this.#wake?.();
-    removeEventListener("online", this.#hurry);
-    document.removeEventListener("visibilitychange", this.#hurry);
+  #cleanUp(): void {
+    this.#stopWatching?.();
     this.#media.close();
     if (this.#ownsMicrophone) for (const track of this.#microphoneStream?.getTracks() ?? []) track.stop();
     this.#microphoneStream = null;
@@ -351,22 +267,19 @@ export class Session extends TypedEmitter<SessionEvents> {
     if (this.#ownsFace) this.#face.close();
     this.#conversation.reset();
     this.#setMicrophoneState("off");
-    this.#setConnection("closed", error, null);
-    this.removeAllListeners();
-  }
-
-  #setConnection(state: ConnectionState, error: VisavisError | null, retryInMs: number | null): void {
-    this.#connection = state;
-    this.emit("connection", { state, error, retryInMs, attempt: this.#attempt });
   }
 
   #receiveControl(data: string): void {
     try {
       const message = decodeControl(data);
-      if (message.type === "server-message" && message.data["t"] === "goaway") {
-        void this.#reconnect(
-          new VisavisError("connection-lost", "The server ended this connection. It is made again by itself."),
-        );
+      const kind = message.type === "server-message" ? message.data["t"] : null;
+      if (kind === "resume") {
+        this.#connector.noteResume(message.data["d"]);
+        return;
+      }
+      if (kind === "goaway") {
+        const text = "The server ended this connection. It is made again by itself.";
+        this.#connector.startOver(new VisavisError("connection-lost", text));
         return;
       }
       this.#conversation.receive(message, this.#media.clock.unwrapper);
@@ -389,7 +302,7 @@ export class Session extends TypedEmitter<SessionEvents> {
     track.addEventListener("ended", () => {
       this.#microphoneStream = null;
       this.#setMicrophoneState("lost");
-      void this.#link?.setMicrophone(null);
+      void this.#connector.link?.setMicrophone(null);
     });
     this.#setMicrophoneState(track.enabled ? "on" : "muted");
   }
@@ -403,13 +316,6 @@ export class Session extends TypedEmitter<SessionEvents> {
     this.#microphone = state;
     this.emit("microphone", { state });
   }
-}
-
-function asVisavisError(cause: unknown): VisavisError {
-  if (cause instanceof VisavisError) return cause;
-  return new VisavisError("connection-lost", "The connection could not be made. It is tried again by itself.", {
-    cause,
-  });
 }
 
 function newId(): string {

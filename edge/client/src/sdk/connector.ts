@@ -1,0 +1,415 @@
+import type { Link, LinkEvents, LinkOptions } from "../transports/link";
+import type { UnitReport } from "../transports/messages";
+import { backoffMs } from "./backoff";
+import { VisavisError } from "./errors";
+import type { ConnectionState } from "./events";
+import { LinkHealth } from "./linkHealth";
+import { RESUME_GRACE_MS, ResumeToken } from "./resumeToken";
+import type { Ticket, TicketPop } from "./ticket";
+
+/** Units come at least every 80 ms; after this long without one, a second link is tried beside the first. */
+export const TROUBLE_MS = 700;
+/** After this long without a unit the link is dead, whatever it says of itself. */
+const SILENCE_MS_MAX = 3_000;
+/** An attempt to move to a second link is given up after this: the network may have changed once more meanwhile. */
+const RACE_MS_MAX = 4_000;
+/** A switch is told when it lasts longer than this. */
+const SWITCHING_MS_MIN = 1_000;
+/** So long after the last attempt to switch, the next one need not wait. */
+const RACES_FORGOTTEN_MS = 30_000;
+const TICK_MS = 100;
+/** A connection that lived shorter than this counts as a failed attempt: a POP that takes and drops is not hammered. */
+const LIVED_MS_MIN = 5_000;
+
+/** What a connector tells its session. */
+export interface ConnectorEvents {
+  readonly onTicket: (ticket: Ticket) => void;
+  /** A new conversation is about to begin: its media time counts anew. */
+  readonly onFresh: () => void;
+  /** This link carries the session from now on. `resumed`: it is the same conversation as before. */
+  readonly onLink: (link: Link, resumed: boolean) => void;
+  /** No link carries it. */
+  readonly onNoLink: () => void;
+  readonly onUnit: (unit: UnitReport) => void;
+  readonly onControl: (data: string) => void;
+  readonly onState: (state: ConnectionState, error: VisavisError | null, retryInMs: number | null) => void;
+}
+
+/** What a connector works with; tests give others. */
+export interface ConnectorParts {
+  readonly requestTicket: (signal: AbortSignal) => Promise<Ticket>;
+  readonly openLink: (options: LinkOptions, events: LinkEvents) => Promise<Link>;
+  /** How links are to be opened now. */
+  readonly wishes: () => Pick<LinkOptions, "transport" | "microphone" | "direction">;
+  /** The POPs to try, in order. */
+  readonly pops: (ticket: Ticket) => readonly TicketPop[];
+  /** A number in [0, 1). */
+  readonly random: () => number;
+}
+
+/** A link with what is known of it. */
+interface Source {
+  readonly health: LinkHealth;
+  /** null until it is open. */
+  link: Link | null;
+  /** It has brought something: the POP has moved the session to it. */
+  heard: boolean;
+}
+
+/** A second link that is being opened beside the first. */
+interface Race {
+  readonly source: Source;
+  readonly abort: AbortController;
+  readonly startedMs: number;
+  /** The first link was merely silent: when it recovers, the race is off. */
+  readonly bySilence: boolean;
+}
+
+/**
+ * Keeps a session connected: asks for tickets, opens links, repeats that with growing delays, and moves to another link
+ * when the network changes.
+ *
+ * Moving is a race. When the link goes silent or the network changes, a second link is opened with the resume token
+ * while the first may still live; whichever brings units first stays. The POP moves the session to whoever connected
+ * last, so a race is never abandoned once its link has brought anything. When both are lost the conversation is resumed
+ * as long as the POP keeps it, and begins anew with another ticket where that fails.
+ */
+export class Connector {
+  readonly #events: ConnectorEvents;
+  readonly #parts: ConnectorParts;
+  readonly #abort = new AbortController();
+  readonly #resume = new ResumeToken();
+  #state: ConnectionState = "connecting";
+  #attempt = 0;
+  #attemptsMax = Infinity;
+  #ticket: Ticket | null = null;
+  #pop: TicketPop | null = null;
+  #source: Source | null = null;
+  /** Why the current link is gone; a race may still save the session. */
+  #lost: VisavisError | null = null;
+  #connectedMs = 0;
+  #lastUnitMs = -Infinity;
+  #race: Race | null = null;
+  #races = 0;
+  #raceEndedMs = -Infinity;
+  #raceAllowedMs = -Infinity;
+  /** The last attempt to resume failed: the next attempt asks for a ticket first. */
+  #resumeFailed = false;
+  #wake: (() => void) | null = null;
+  #ticking: ReturnType<typeof setInterval> | null = null;
+  #silentTicks = 0;
+
+  constructor(parts: ConnectorParts, events: ConnectorEvents) {
+    this.#parts = parts;
+    this.#events = events;
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  /** Attempts since the last success. */
+  get attempt(): number {
+    return this.#attempt;
+  }
+
+  /** The link that carries the session; null while none does. */
+  get link(): Link | null {
+    return this.#source?.link ?? null;
+  }
+
+  /** Connect; repeats attempts until connected or closed. @throws VisavisError when trying again makes no sense. */
+  async start(attemptsMax: number): Promise<void> {
+    this.#attemptsMax = attemptsMax;
+    await this.#connectLoop("connecting");
+    this.#attemptsMax = Infinity;
+  }
+
+  /** Send a control message; false when there is no link, or one that went silent and would swallow it. */
+  sendControl(data: string): boolean {
+    const source = this.#source;
+    if (source === null || silenceOf(source, performance.now()) > TROUBLE_MS) return false;
+    return source.link?.sendControl(data) ?? false;
+  }
+
+  /** The POP sent a resume token. */
+  noteResume(data: unknown): void {
+    this.#resume.note(data, performance.now());
+  }
+
+  /** The device changed its network, or has one again: move there, and do not wait for the rest of any delay. */
+  networkChanged(): void {
+    this.retryNow();
+    const race = this.#race;
+    if (race === null) {
+      this.#tryOther(false);
+      return;
+    }
+    // The race may hang on the network that is gone; the next one begins with the next tick.
+    if (race.source.heard || performance.now() - race.startedMs < TROUBLE_MS) return;
+    race.abort.abort(new VisavisError("connection-timeout", "The network changed once more."));
+    this.#raceAllowedMs = -Infinity;
+  }
+
+  /** Try again at once instead of waiting for the rest of the delay. */
+  retryNow(): void {
+    this.#wake?.();
+  }
+
+  /** The server wants the session gone from there: begin anew with another ticket. */
+  startOver(error: VisavisError): void {
+    this.#resume.forget();
+    void this.#reconnect(error, true);
+  }
+
+  /** End for good, with a farewell. Idempotent. */
+  close(error: VisavisError | null): void {
+    if (this.#state === "closed") return;
+    this.#dropLink(true);
+    this.#abort.abort(new VisavisError("closed", "The conversation was closed."));
+    this.#wake?.();
+    this.#setState("closed", error, null);
+  }
+
+  // --- from nothing --------------------------------------------------------------------------------------------
+
+  async #connectLoop(state: "connecting" | "reconnecting"): Promise<void> {
+    const { signal } = this.#abort;
+    let error: VisavisError | null = null;
+    for (;;) {
+      signal.throwIfAborted();
+      this.#setState(state, error, null);
+      try {
+        await this.#connectOnce();
+        this.#setState("connected", null, null);
+        return;
+      } catch (cause) {
+        signal.throwIfAborted();
+        error = asVisavisError(cause);
+        if (!error.retryable || this.#attempt + 1 >= this.#attemptsMax) {
+          this.close(error);
+          throw error;
+        }
+        this.#attempt += 1;
+        const delayMs = backoffMs(this.#attempt, this.#parts.random(), error.retryAfterMs);
+        this.#setState(state, error, delayMs);
+        await this.#sleep(delayMs);
+      }
+    }
+  }
+
+  /** Resume the conversation while the POP keeps it, or begin another one. */
+  async #connectOnce(): Promise<void> {
+    const { signal } = this.#abort;
+    if (this.#mayResume() && !this.#resumeFailed) {
+      if ((await this.#resumeWith(newSource(), new AbortController())) === null) return;
+      signal.throwIfAborted();
+    }
+    this.#resumeFailed = false;
+    if (!this.#mayResume()) this.#events.onFresh();
+    const ticket = await this.#parts.requestTicket(signal);
+    this.#resume.forget();
+    this.#ticket = ticket;
+    this.#events.onTicket(ticket);
+    let lastError: unknown = null;
+    for (const pop of this.#parts.pops(ticket)) {
+      this.#events.onFresh();
+      const source = newSource();
+      this.#pop = pop;
+      try {
+        await this.#open(source, pop, false, signal);
+        this.#adopt(source, false);
+        return;
+      } catch (error) {
+        signal.throwIfAborted();
+        lastError = error;
+      }
+    }
+    throw lastError;
+  }
+
+  async #open(source: Source, pop: TicketPop, resuming: boolean, signal: AbortSignal): Promise<void> {
+    const options = { ticket: this.#ticket!, pop, resuming, signal, ...this.#parts.wishes() };
+    source.link = await this.#parts.openLink(options, {
+      onUnit: (unit) => {
+        source.heard = true;
+        source.health.unit(performance.now());
+        this.#events.onUnit(unit);
+      },
+      onControl: (data) => {
+        source.heard = true;
+        this.#events.onControl(data);
+      },
+      onUnsteady: () => {
+        if (source === this.#source) this.#tryOther(false);
+      },
+      onDegraded: () => {
+        if (source === this.#source) this.#tryOther(false);
+      },
+      onLost: (error) => {
+        if (source !== this.#source) return;
+        this.#lost = error;
+        if (this.#race === null && !this.#tryOther(false)) void this.#reconnect(error, false);
+      },
+    });
+  }
+
+  #adopt(source: Source, resumed: boolean): void {
+    const before = this.#source;
+    this.#source = source;
+    this.#lost = null;
+    this.#resumeFailed = false;
+    this.#silentTicks = 0;
+    this.#connectedMs = performance.now();
+    source.health.unit(this.#connectedMs);
+    this.#events.onLink(source.link!, resumed);
+    before?.link?.close(false);
+    this.#ticking ??= setInterval(this.#tick, TICK_MS);
+  }
+
+  async #reconnect(error: VisavisError, farewell: boolean): Promise<void> {
+    if (this.#source === null) return;
+    this.#race?.abort.abort(error);
+    this.#dropLink(farewell);
+    if (performance.now() - this.#connectedMs >= LIVED_MS_MIN) {
+      this.#attempt = 0;
+      this.#setState("reconnecting", error, null);
+    } else {
+      this.#attempt += 1;
+      const delayMs = backoffMs(this.#attempt, this.#parts.random());
+      this.#setState("reconnecting", error, delayMs);
+      await this.#sleep(delayMs);
+    }
+    await this.#connectLoop("reconnecting").catch(() => undefined);
+  }
+
+  #dropLink(farewell: boolean): void {
+    if (this.#ticking !== null) clearInterval(this.#ticking);
+    this.#ticking = null;
+    this.#lost = null;
+    const source = this.#source;
+    if (source === null) return;
+    this.#source = null;
+    this.#lastUnitMs = source.health.lastMs;
+    source.link?.close(farewell);
+    this.#events.onNoLink();
+  }
+
+  #setState(state: ConnectionState, error: VisavisError | null, retryInMs: number | null): void {
+    this.#state = state;
+    this.#events.onState(state, error, retryInMs);
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#wake = null;
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.#wake = done;
+    });
+  }
+
+  // --- from one link to another --------------------------------------------------------------------------------
+
+  #mayResume(): boolean {
+    const nowMs = performance.now();
+    return this.#resume.usable(nowMs) && nowMs - this.#lastUnitMs < RESUME_GRACE_MS;
+  }
+
+  /** Open another link to the same session and move there. @returns null, or why that failed. */
+  async #resumeWith(source: Source, attempt: AbortController): Promise<VisavisError | null> {
+    const token = this.#resume.take(performance.now());
+    const timer = setTimeout(() => {
+      if (!source.heard) attempt.abort(new VisavisError("connection-timeout", "The media server did not answer."));
+    }, RACE_MS_MAX);
+    const signal = AbortSignal.any([this.#abort.signal, attempt.signal]);
+    try {
+      await this.#open(source, { ...this.#pop!, token: token! }, true, signal);
+      signal.throwIfAborted();
+      this.#adopt(source, true);
+      return null;
+    } catch (cause) {
+      const error = asVisavisError(cause);
+      // Nobody knows whether a token that was not refused reached the POP. Trying it again costs one request.
+      if (error.code !== "pop-refused") this.#resume.putBack(token!);
+      return error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Race a second link against the one that may be dying. @returns false when it is not the time for that. */
+  #tryOther(bySilence: boolean): boolean {
+    const nowMs = performance.now();
+    if (this.#source === null || this.#race !== null || nowMs < this.#raceAllowedMs) return false;
+    if (!this.#resume.usable(nowMs)) return false;
+    void this.#runRace(bySilence);
+    return true;
+  }
+
+  async #runRace(bySilence: boolean): Promise<void> {
+    const startedMs = performance.now();
+    if (startedMs - this.#raceEndedMs > RACES_FORGOTTEN_MS) this.#races = 0;
+    const race: Race = { source: newSource(), abort: new AbortController(), startedMs, bySilence };
+    this.#race = race;
+    const error = await this.#resumeWith(race.source, race.abort);
+    this.#race = null;
+    this.#races += 1;
+    this.#raceEndedMs = performance.now();
+    this.#raceAllowedMs = this.#raceEndedMs + backoffMs(this.#races, this.#parts.random());
+    if (this.#state === "closed") return;
+    if (error === null) {
+      if (this.#state === "switching") this.#setState("connected", null, null);
+      return;
+    }
+    this.#resumeFailed = true;
+    if (this.#lost !== null) void this.#reconnect(this.#lost, false);
+  }
+
+  /** Look after the link. Silence counts when two ticks in a row see it: a page that was busy hears of units late. */
+  readonly #tick = (): void => {
+    const source = this.#source;
+    if (source === null) return;
+    const nowMs = performance.now();
+    const silentMs = silenceOf(source, nowMs);
+    this.#silentTicks = silentMs > TROUBLE_MS ? this.#silentTicks + 1 : 0;
+    const silent = this.#silentTicks > 1 || this.#lost !== null;
+    const race = this.#race;
+    if (race !== null) {
+      const recovered = race.bySilence && !race.source.heard && source.health.steady(nowMs);
+      if (recovered) race.abort.abort(new VisavisError("connection-timeout", "The first link recovered."));
+      else if (silent && nowMs - race.startedMs > SWITCHING_MS_MIN) this.#tell("switching");
+    } else if (silent && silentMs > SILENCE_MS_MAX) {
+      const message = "Nothing comes from the media server any more. It is connected again by itself.";
+      void this.#reconnect(new VisavisError("connection-lost", message), false);
+      return;
+    } else if (silent) {
+      this.#tryOther(true);
+    }
+    if (!silent) this.#tell("connected");
+  };
+
+  /** Tell a state that is not told yet. */
+  #tell(state: "connected" | "switching"): void {
+    if (this.#state !== state) this.#setState(state, null, null);
+  }
+}
+
+function newSource(): Source {
+  return { health: new LinkHealth(performance.now()), link: null, heard: false };
+}
+
+/** How long a link has brought nothing; 0 where motion cannot be read, so that nobody knows. */
+function silenceOf({ health, link }: Source, nowMs: number): number {
+  return link === null || link.motion === "none" ? 0 : health.silentMs(nowMs);
+}
+
+function asVisavisError(cause: unknown): VisavisError {
+  if (cause instanceof VisavisError) return cause;
+  return new VisavisError("connection-lost", "The connection could not be made. It is tried again by itself.", {
+    cause,
+  });
+}
