@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.avatar.frame import AnimationFrame
 from core.errors import LocalProtocolError, RemoteProtocolError
-from core.limits import FRAME_HISTORY
+from core.limits import BLENDSHAPE_COUNT, FRAME_HISTORY
 from core.wire.bits import BitReader, BitWriter
 from core.wire.frame_delta import read_joints, read_weights, write_joints, write_weights
 from core.wire.quantization import (
     SCORE,
     checksum,
+    checksum_of_parts,
     dequantize,
     quantize_joints,
     quantize_score,
@@ -71,6 +75,19 @@ class FrameParts:
     joints: int
 
 
+class _Sent(NamedTuple):
+    """A state as the sender keeps it: weights int32[52], joints, score. Nothing of it is ever changed."""
+
+    weights: NDArray[np.int32]
+    joints: list[int]
+    score: int
+
+
+_REST_SENT: Final = _Sent(
+    np.array(_REST[:BLENDSHAPE_COUNT], dtype=np.int32), _REST[BLENDSHAPE_COUNT:SCORE], _REST[SCORE]
+)
+
+
 class FrameEncoder:
     """Encodes one viewer's frames against what that viewer has acknowledged.
 
@@ -81,7 +98,7 @@ class FrameEncoder:
     __slots__ = ("_baseline", "_history", "_last", "parts")
 
     def __init__(self) -> None:
-        self._history: dict[int, list[int]] = {}
+        self._history: dict[int, _Sent] = {}
         self._baseline: int | None = None
         self._last: int | None = None
         self.parts = FrameParts(0, 0, 0)
@@ -118,34 +135,33 @@ class FrameEncoder:
             raise LocalProtocolError(f"sequence number {sequence_number} is not newer than {self._last}")
         self._last = sequence_number
         distance, baseline = self._choose_baseline(sequence_number)
-        state = baseline.copy()
         writer = BitWriter()
         writer.write(layer_of(sequence_number) if layer is None else layer, 2)
         writer.write(distance, 7)
-        state[SCORE] = score = quantize_score(frame.sync_score)
-        if score == baseline[SCORE]:
+        score = quantize_score(frame.sync_score)
+        if score == baseline.score:
             writer.write(0, 1)
         else:
             writer.write(1 << 8 | score, 9)
         header = writer.size
-        write_weights(writer, quantize_weights(frame.weights), state)
-        weights = writer.size
-        write_joints(writer, quantize_joints(frame.joints), state)
-        self.parts = FrameParts(16 + header, weights - header, writer.size - weights)
-        self._remember(sequence_number, state)
-        return checksum(state)[0].to_bytes(2, "big") + writer.to_bytes()
+        weights = write_weights(writer, quantize_weights(frame.weights), baseline.weights)
+        middle = writer.size
+        joints = write_joints(writer, quantize_joints(frame.joints), baseline.joints)
+        self.parts = FrameParts(16 + header, middle - header, writer.size - middle)
+        self._remember(sequence_number, _Sent(weights, joints, score))
+        return checksum_of_parts(weights, joints, score).to_bytes(2, "big") + writer.to_bytes()
 
-    def _choose_baseline(self, sequence_number: int) -> tuple[int, list[int]]:
+    def _choose_baseline(self, sequence_number: int) -> tuple[int, _Sent]:
         if self._baseline is not None:
             distance = (sequence_number - self._baseline) & _SEQUENCE_MASK
             if distance <= FRAME_HISTORY:
                 return distance, self._history[self._baseline]
             self._baseline = None
-        return 0, _REST
+        return 0, _REST_SENT
 
-    def _remember(self, sequence_number: int, state: list[int]) -> None:
+    def _remember(self, sequence_number: int, sent: _Sent) -> None:
         history = self._history
-        history[sequence_number] = state
+        history[sequence_number] = sent
         while (sequence_number - (oldest := next(iter(history)))) & _SEQUENCE_MASK > FRAME_HISTORY:
             del history[oldest]
 

@@ -26,6 +26,7 @@ __all__ = [
     "STEP_SHIFTS",
     "WEIGHT_MAX",
     "checksum",
+    "checksum_of_parts",
     "dequantize",
     "quantize_joints",
     "quantize_score",
@@ -42,6 +43,9 @@ WEIGHT_MAX: Final[tuple[int, ...]] = tuple(1023 if n.startswith(("jaw", "mouth")
 """Greatest quantised value of each weight: 10 bits for jaw and lips, 8 for all others."""
 _MAX_ARRAY: Final[NDArray[np.float64]] = np.array(WEIGHT_MAX, dtype=np.float64)
 _MAX_FLOAT32: Final[NDArray[np.float32]] = _MAX_ARRAY.astype(np.float32)
+_ZERO: Final = np.zeros(BLENDSHAPE_COUNT, dtype=np.float32)
+_ONE: Final = np.ones(BLENDSHAPE_COUNT, dtype=np.float32)
+_HALF: Final = np.full(BLENDSHAPE_COUNT, 0.5, dtype=np.float32)
 
 _STEP_TABLE: Final = ((0, 0), (2, 0), (3, 1), (4, 2))
 """Per step code: shift of 10-bit deltas, shift of 8-bit deltas."""
@@ -89,6 +93,7 @@ MIRRORED_JOINT: Final = 6
 """rightShoulder, whose delta may be stated to be leftShoulder's mirror image."""
 
 _PACK: Final = Struct(f"<{STATE_SIZE}h")
+_PACK_JOINTS: Final = Struct(f"<{STATE_SIZE - BLENDSHAPE_COUNT}h")
 
 
 def rest_state() -> list[int]:
@@ -102,9 +107,10 @@ def quantize_weights(weights: NDArray[np.float32]) -> NDArray[np.int32]:
     Args:
         weights: float32[52].
     """
-    clipped = np.fmin(np.fmax(weights, 0.0), 1.0)
-    scaled = clipped * _MAX_FLOAT32
-    scaled += 0.5
+    scaled = np.fmax(weights, _ZERO)
+    np.fmin(scaled, _ONE, out=scaled)
+    scaled *= _MAX_FLOAT32
+    scaled += _HALF
     return scaled.astype(np.int32)
 
 
@@ -147,3 +153,9 @@ def checksum(state: list[int]) -> tuple[int, bytes]:
     """
     packed = _PACK.pack(*state)
     return crc_hqx(packed, 0xFFFF), packed
+
+
+def checksum_of_parts(weights: NDArray[np.int32], joints: list[int], score: int) -> int:
+    """`checksum` of a state whose parts are apart."""
+    packed = weights.astype("<i2").tobytes() + _PACK_JOINTS.pack(*joints, score)
+    return crc_hqx(packed, 0xFFFF)

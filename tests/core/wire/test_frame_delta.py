@@ -20,7 +20,7 @@ def test_weights_reach_what_the_sender_thinks(before: tuple[int, ...], after: tu
     sent, received = rest_state(), rest_state()
     sent[:52] = received[:52] = list(before)
     writer = BitWriter()
-    write_weights(writer, np.array(after, dtype=np.int32), sent)
+    sent[:52] = write_weights(writer, np.array(after, dtype=np.int32), np.array(before, dtype=np.int32)).tolist()
     reader = BitReader(writer.to_bytes())
     read_weights(reader, received)
     reader.finish()
@@ -39,7 +39,7 @@ def test_joints_reach_what_the_sender_thinks(
     if near:
         target = [value if index % 4 == 0 else target[index] // 100 for index, value in enumerate(sent[52:80])]
     writer = BitWriter()
-    write_joints(writer, target, sent)
+    sent[52:80] = write_joints(writer, target, sent[52:80])
     reader = BitReader(writer.to_bytes())
     read_joints(reader, received)
     reader.finish()
@@ -49,7 +49,7 @@ def test_joints_reach_what_the_sender_thinks(
 
 def _joint_bits(target: list[int]) -> int:
     writer = BitWriter()
-    write_joints(writer, target, rest_state())
+    write_joints(writer, target, rest_state()[52:80])
     return writer.size
 
 
@@ -70,7 +70,7 @@ def test_a_pair_that_moves_alike_costs_one_bit_more_than_one_channel() -> None:
         for name, value in targets.items():
             weights[BLENDSHAPE_INDEX[name]] = value
         writer = BitWriter()
-        write_weights(writer, weights, rest_state())
+        write_weights(writer, weights, np.zeros(52, dtype=np.int32))
         return writer.size
 
     assert bits(eyeBlinkLeft=200, eyeBlinkRight=200) == bits(jawForward=800) + 1 + 2
@@ -79,6 +79,6 @@ def test_a_pair_that_moves_alike_costs_one_bit_more_than_one_channel() -> None:
 
 def test_nothing_costs_fourteen_bits() -> None:
     writer = BitWriter()
-    write_weights(writer, np.zeros(52, dtype=np.int32), rest_state())
-    write_joints(writer, rest_state()[52:80], rest_state())
+    write_weights(writer, np.zeros(52, dtype=np.int32), np.zeros(52, dtype=np.int32))
+    write_joints(writer, rest_state()[52:80], rest_state()[52:80])
     assert writer.size == 14
