@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from core.avatar.frame import AnimationFrame
 from core.session.state import FaceState
+from core.stream.playout import MotionSource
 from core.wire.access_unit import AccessUnitFlags
 
 __all__ = ["Arrival", "ControlEvent", "Drawn", "Heard", "Recording", "Spoken"]
@@ -27,6 +28,7 @@ class Arrival:
         frame_bytes: size of the encoded frame in it.
         packet_bytes: size of the whole RTP payload.
         frame: the decoded face; None when its baseline is missing.
+        repaired: forward error correction brought it back; it has no packet of its own.
     """
 
     at: float
@@ -38,6 +40,7 @@ class Arrival:
     frame_bytes: int
     packet_bytes: int
     frame: AnimationFrame | None
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,12 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One picture as an imaginary 60 Hz display showed it: monotonic seconds and how far the jaw was open."""
+    """One picture as an imaginary 60 Hz display showed it: monotonic seconds, how far the jaw was open, and whether
+    what was drawn came from the network."""
 
     at: float
     jaw_open: float
+    source: MotionSource = MotionSource.AUDIBLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +103,6 @@ class Recording:
     Attributes:
         undecodable: packets that were no access unit or whose frame could not be decoded.
         baseline_missing: frames that named a baseline which this viewer does not have.
-        late_packets: packets that came after their turn to play.
-        stalls: times the sound ran dry.
     """
 
     arrivals: list[Arrival] = field(default_factory=list)
@@ -108,8 +111,6 @@ class Recording:
     control: list[ControlEvent] = field(default_factory=list)
     undecodable: int = 0
     baseline_missing: int = 0
-    late_packets: int = 0
-    stalls: int = 0
 
     def clear(self) -> None:
         """Forget what was recorded so far; counters stay."""

@@ -1,11 +1,11 @@
 """What a viewer shows and plays: access units in, sound and pictures out, all on the playout clock.
 
-Sans-IO: the network's side calls `receive`, a display calls `draw`, and both say what time it is.
+Sans-IO: the network's side calls `receive`, a display calls `draw`, and both say what time it is. It is made of the
+same parts as every other receiver: core.stream's receiver, jitter buffer and timeline.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from typing import Final
 
@@ -14,24 +14,21 @@ from numpy.typing import NDArray
 
 from core.avatar.frame import AnimationFrame
 from core.avatar.rig import BLENDSHAPE_INDEX
-from core.errors import RemoteProtocolError
-from core.limits import TICK_SAMPLES
+from core.limits import JITTER_BUFFER_PACKETS_MAX
 from core.session.state import FaceState
-from core.stream.playout_position import unwrap_timestamp
-from core.wire.access_unit import AccessUnit, AccessUnitFlags, decode_access_unit
+from core.stream.jitter_buffer import Block, JitterBuffer
+from core.stream.playout import MotionFrame, MotionTimeline
+from core.stream.receiver import ReceivedUnit, UnitReceiver
+from core.wire.access_unit import AccessUnitFlags
 from core.wire.feedback import Feedback
-from core.wire.frame_codec import FrameDecoder
-from core.wire.opus_padding import duration_samples
 from loadtests.audio import VoiceDecoder
-from loadtests.playout import Block, Playout
 from loadtests.recording import Arrival, Drawn, Heard, Recording
 
 __all__ = ["Screen"]
 
 _JAW: Final = BLENDSHAPE_INDEX["jawOpen"]
 _DUCK_GAIN: Final = 0.2
-_TIMELINE_FRAMES_MAX: Final = 256
-_SEQUENCE_NUMBERS: Final = 1 << 16
+_UNDECODABLE: Final = ("bad-opus", "too-short", "unknown-version", "unknown-flags", "bad-length", "plain", "bad-frame")
 
 
 class Screen:
@@ -39,182 +36,163 @@ class Screen:
 
     Args:
         recording: everything is written down here; None keeps nothing but the state.
+        protects_sound: redundancy brings back sound too (WebTransport).
 
     Attributes:
         state: what the face does, by the newest access unit.
-        units: access units received.
+        units: access units received or restored.
+        drawn_media_time: 48 kHz ticks of what was drawn last; None while the face lives by itself.
     """
 
-    def __init__(self, recording: Recording | None) -> None:
+    def __init__(self, recording: Recording | None, *, protects_sound: bool = False) -> None:
         self._recording = recording
-        self._playout = Playout()
+        self._receiver = UnitReceiver(protects_sound=protects_sound)
+        self._protects_sound = protects_sound
+        self._sound = JitterBuffer()
+        self._timeline = MotionTimeline()
         self._voice = VoiceDecoder()
-        self._frames = FrameDecoder()
-        self._timeline: deque[tuple[int, AnimationFrame]] = deque(maxlen=_TIMELINE_FRAMES_MAX)
-        self._flags: dict[int, AccessUnitFlags] = {}
+        self._voiced: deque[int] = deque(maxlen=JITTER_BUFFER_PACKETS_MAX)
         self._newest_media: int | None = None
-        self._acknowledged: int | None = None
-        self._keyframe_wanted = False
         self._ducked_from: float | None = None
         self._muted_before = 0
+        self._before: dict[str, int] = {}
         self.state = FaceState.IDLE
         self.units = 0
+        self.drawn_media_time: float | None = None
 
-    def receive(self, payload: bytes, rtp_timestamp: int, now: float) -> AccessUnit | None:
-        """One RTP payload, untouched.
+    def on_new_link(self, *, protects_sound: bool) -> None:
+        """Another link carries the track from now on."""
+        if protects_sound == self._protects_sound:
+            self._receiver.on_new_link()
+            return
+        self._before = self.fec
+        self._receiver = UnitReceiver(protects_sound=protects_sound)
+        self._protects_sound = protects_sound
+
+    def receive(self, payload: bytes, timestamp: int, now: float) -> None:
+        """One packet, untouched. What is no access unit is counted in the recording.
 
         Args:
-            rtp_timestamp: 32 bits.
+            timestamp: 48 kHz media time, 32 bits.
             now: monotonic seconds of its arrival.
-        Returns: the access unit; None when there is none in it (counted in the recording).
         """
         self.advance(now)
-        try:
-            duration = duration_samples(payload)
-            unit = decode_access_unit(payload)
-        except RemoteProtocolError:
-            unit, duration = None, 0
-        if duration <= 0:
-            self._count_undecodable()
-            return None
-        media_time = unwrap_timestamp(rtp_timestamp, self._newest_media or rtp_timestamp)
-        silent = unit is None or AccessUnitFlags.SPEECH not in unit.flags
-        in_time = self._playout.push(payload, media_time, duration, silent=silent, arrival=now)
-        if unit is None:
-            self._count_undecodable()
-            return None
-        frame = self._decode_frame(unit)
-        newest = self._newest_media is None or media_time > self._newest_media
-        if newest:
-            self._newest_media = media_time
+        for unit in self._receiver.receive(payload, timestamp, now):
+            self._take(unit, len(payload), now)
+        if self._recording is not None:
+            dropped = self._receiver.dropped
+            self._recording.undecodable = sum(dropped[reason] for reason in _UNDECODABLE)
+            self._recording.baseline_missing = dropped["baseline-missing"] + dropped["diverged"]
+
+    def _take(self, unit: ReceivedUnit, packet_bytes: int, now: float) -> None:
+        speech = AccessUnitFlags.SPEECH in unit.flags
+        if unit.opus is not None:
+            self._sound.push(
+                unit.opus,
+                unit.media_time,
+                unit.span_ticks,
+                silent=not speech,
+                arrival_ms=now * 1e3,
+                repaired=unit.repaired,
+            )
+            if speech:
+                self._voiced.append(unit.media_time)
+        if unit.frame is not None:
+            self._timeline.push(
+                MotionFrame(
+                    ticks=unit.media_time,
+                    frame=unit.frame,
+                    sequence_number=unit.sequence_number,
+                    speech=speech,
+                    arrival_ms=now * 1e3,
+                )
+            )
+        if self._newest_media is None or unit.media_time > self._newest_media:
+            self._newest_media = unit.media_time
             self.state = unit.state
-            self._obey(unit.flags, media_time, now)
+            self._obey(unit.flags, unit.media_time, now)
         self.units += 1
-        if in_time:
-            self._flags[media_time] = unit.flags
-        if frame is not None:
-            self._insert(media_time, frame)
         if self._recording is not None:
             self._recording.arrivals.append(
                 Arrival(
                     at=now,
-                    media_time=media_time,
-                    duration=duration,
+                    media_time=unit.media_time,
+                    duration=unit.span_ticks,
                     sequence_number=unit.sequence_number,
                     state=unit.state,
                     flags=unit.flags,
-                    frame_bytes=len(unit.frame),
-                    packet_bytes=len(payload),
-                    frame=frame,
+                    frame_bytes=unit.frame_bytes,
+                    packet_bytes=0 if unit.repaired else packet_bytes,
+                    frame=unit.frame,
+                    repaired=unit.repaired,
                 )
             )
-        return unit
-
-    def _decode_frame(self, unit: AccessUnit) -> AnimationFrame | None:
-        try:
-            decoded = self._frames.decode(unit.frame, unit.sequence_number)
-        except RemoteProtocolError:
-            self._count_undecodable()
-            return None
-        if not isinstance(decoded, AnimationFrame):
-            self._keyframe_wanted = True
-            if self._recording is not None:
-                self._recording.baseline_missing += 1
-            return None
-        known = self._acknowledged
-        if known is None or (unit.sequence_number - known) % _SEQUENCE_NUMBERS < _SEQUENCE_NUMBERS // 2:
-            self._acknowledged = unit.sequence_number
-        return decoded
 
     def _obey(self, flags: AccessUnitFlags, media_time: int, now: float) -> None:
         """DUCK and CUT act on what is already buffered, so they count from their arrival, not from their turn."""
         if AccessUnitFlags.CUT in flags:
             self._muted_before = media_time
             self._ducked_from = None
+            self._timeline.cut(media_time, now * 1e3)
         elif AccessUnitFlags.DUCK in flags:
             self._ducked_from = self._ducked_from if self._ducked_from is not None else now
         else:
             self._ducked_from = None
 
-    def _insert(self, media_time: int, frame: AnimationFrame) -> None:
-        if not self._timeline or media_time > self._timeline[-1][0]:
-            self._timeline.append((media_time, frame))
-            return
-        items = list(self._timeline)
-        index = bisect_right([time for time, _ in items], media_time)
-        items.insert(index, (media_time, frame))
-        self._timeline = deque(items[-_TIMELINE_FRAMES_MAX:], maxlen=_TIMELINE_FRAMES_MAX)
-
-    def _count_undecodable(self) -> None:
-        if self._recording is not None:
-            self._recording.undecodable += 1
-
     def advance(self, now: float) -> None:
         """Play what is due."""
-        for block in self._playout.advance(now):
+        for block in self._sound.advance(now * 1e3):
             self._play(block)
-        if self._recording is not None:
-            self._recording.late_packets = self._playout.late
-            self._recording.stalls = self._playout.stalls
 
     def _play(self, block: Block) -> None:
-        flags = self._flags.pop(block.media_time, AccessUnitFlags(0))
         if self._recording is None:
             return
-        source = self._decode_voice(block)
-        if block.media_time < self._muted_before:
+        source, at = self._decode_voice(block), block.at_ms / 1e3
+        if block.ticks < self._muted_before:
             samples = np.zeros_like(source)
-        elif self._ducked_from is not None and block.at >= self._ducked_from:
+        elif self._ducked_from is not None and at >= self._ducked_from:
             samples = source * np.float32(_DUCK_GAIN)
         else:
             samples = source
-        voice = AccessUnitFlags.SPEECH in flags and block.payload is not None
-        self._recording.heard.append(Heard(block.at, block.media_time, samples, voice, source))
+        voice = block.payload is not None and block.ticks in self._voiced
+        self._recording.heard.append(Heard(at, block.ticks, samples, voice, source))
 
     def _decode_voice(self, block: Block) -> NDArray[np.float32]:
         decoded = self._voice.decode(block.payload) if block.payload is not None else None
-        if decoded is None or decoded.size != block.duration:
-            return np.zeros(block.duration, dtype=np.float32)
+        if decoded is None or decoded.size != block.duration_ticks:
+            return np.zeros(block.duration_ticks, dtype=np.float32)
         return decoded
 
-    def position(self, now: float) -> int | None:
-        """Media time audible now; None before the first packet."""
+    def position(self, now: float) -> float | None:
+        """Media ticks audible now; None before the first packet's turn."""
         self.advance(now)
-        return self._playout.position(now)
+        return self._sound.position(now * 1e3)
 
-    def draw(self, now: float) -> AnimationFrame | None:
-        """The face of the media time that is audible now; None before the first frame."""
-        position = self.position(now)
-        if position is None or not self._timeline:
-            return None
-        frame = self._frame_at(position)
-        if self._recording is not None:
-            self._recording.drawn.append(Drawn(now, float(frame.weights[_JAW])))
-        return frame
+    def draw(self, now: float) -> AnimationFrame:
+        """The face of now: of the media time that is audible while there is voice."""
+        sample = self._timeline.sample(now * 1e3, self.position(now))
+        self.drawn_media_time = sample.ticks
+        if self._recording is not None and self.units:
+            self._recording.drawn.append(Drawn(now, float(sample.pose.weights[_JAW]), sample.source))
+        return sample.pose
 
-    def _frame_at(self, position: int) -> AnimationFrame:
-        while len(self._timeline) > 2 and self._timeline[1][0] <= position:
-            self._timeline.popleft()
-        (start, first), *rest = (self._timeline[index] for index in range(min(2, len(self._timeline))))
-        if not rest or position <= start:
-            return first
-        end, second = rest[0]
-        share = min(1.0, (position - start) / min(end - start, 4 * TICK_SAMPLES))
-        weights = first.weights + np.float32(share) * (second.weights - first.weights)
-        return AnimationFrame(weights=weights, joints=second.joints, sync_score=second.sync_score)
+    def feedback_due(self, now: float) -> bool:
+        """See UnitReceiver.feedback_due."""
+        return self._receiver.feedback_due(now)
 
     def feedback(self, now: float) -> Feedback:
-        """What the POP should know: the newest frame decoded and what is audible now."""
+        """What the POP should know now."""
         position = self.position(now)
-        feedback = Feedback(
-            acknowledged=self._acknowledged,
-            playout_timestamp=position & 0xFFFFFFFF if position is not None else None,
-            keyframe_request=self._keyframe_wanted,
+        return self._receiver.feedback(
+            None if position is None else int(position), None if position is None else self._sound.delay_ms, now
         )
-        self._keyframe_wanted = False
-        return feedback
 
     @property
-    def playout_delay_s(self) -> float:
-        """How long sound waits in this viewer before it is audible."""
-        return self._playout.delay_s
+    def fec(self) -> dict[str, int]:
+        """Units so far: `lost` on the way, `repaired` by forward error correction, `late` for their turn to sound."""
+        before, receiver = self._before, self._receiver
+        return {
+            "lost": before.get("lost", 0) + receiver.lost,
+            "repaired": before.get("repaired", 0) + receiver.restored,
+            "late": self._sound.dropped["late"],
+        }

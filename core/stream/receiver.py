@@ -97,6 +97,7 @@ class UnitReceiver:
             came after it had been restored). Faces, where the sound is used all the same: `bad-frame`,
             `baseline-missing`, `diverged`; a unit of an unknown epoch is dropped with them, or as `empty`. Redundancy:
             `bad-fec`, `other-blocks`, `expired`, `contradiction`, `unplaced` (nobody knows when it is to be played).
+        lost: units that the link has not delivered, restored ones among them.
     """
 
     def __init__(self, *, protects_sound: bool) -> None:
@@ -109,6 +110,7 @@ class UnitReceiver:
         self._gradient = DelayGradient()
         self._gradient_span = 0
         self._reported_s = float("-inf")
+        self.lost = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -237,6 +239,7 @@ class UnitReceiver:
         if step <= -FEC_HISTORY_UNITS:  # the decoder let it pass: the track began anew
             self._forget()
             step = 1
+        self.lost += step - 1 if step > 0 else -1
         if step > 0:
             self._arrivals = (self._arrivals << min(step, _ARRIVALS) | 1) & (1 << _ARRIVALS) - 1
             self._newest = number

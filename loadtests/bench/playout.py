@@ -1,9 +1,9 @@
 """Speech motion through every carrier profile, in virtual time: what a viewer sees, and how late.
 
-espeak-ng speaks and the POP's animator moves the face (see `wire`). The frames go through the real packetizer, a seeded
-link, the real decoder and a playout, and are drawn at 60 Hz. What is drawn is compared with the truth of the media time
-that ought to be on screen. Three receivers see the same links:
-- `playout`: core.stream.playout behind core.stream.jitter_buffer, with FEC tier F2 in the packets;
+espeak-ng speaks and the POP's animator moves the face (see `wire`). The frames go through the real sender, a seeded
+link, the real receiver and a playout, and are drawn at 60 Hz. What is drawn is compared with the truth of the media
+time that ought to be on screen. Four receivers see the same links:
+- `playout`: core.stream.playout behind core.stream.jitter_buffer, with FEC as the ladder controller decides;
 - `playout-no-fec`: the same without FEC;
 - `jitter-buffer`: the same buffer, no FEC; between frames it interpolates, beyond them it holds the last frame;
 - `hold-last`: no buffer, no FEC: the newest frame that has come is drawn.
@@ -21,19 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.avatar.frame import REST_FRAME, AnimationFrame
-from core.errors import Dropped
-from core.limits import ACCESS_UNIT_SIZE_BYTES_MAX, MEDIA_CLOCK_HZ, PLAYOUT_DELAY_MS_MAX, TICK_S, TICK_SAMPLES
+from core.limits import MEDIA_CLOCK_HZ, TICK_S, TICK_SAMPLES
 from core.session.state import FaceState
-from core.stream.fec import FecEncoder, FecTier, decode_block, encode_block, window_units
-from core.stream.fec_decoder import FecDecoder
+from core.stream.fec import FecTier
 from core.stream.jitter_buffer import JitterBuffer
 from core.stream.playhead import TICKS_PER_MS
 from core.stream.playout import MotionFrame, MotionTimeline
 from core.stream.pose import mix_poses, motion_ratio
-from core.stream.reconciliation import MotionReceiver
-from core.wire.access_unit import AccessUnit, AccessUnitFlags, decode_access_unit, encode_access_unit
+from core.stream.rate_control import Decision, LadderController
+from core.stream.receiver import UnitReceiver
+from core.stream.sender import UnitSender
+from core.wire.access_unit import AccessUnitFlags
 from core.wire.feedback import Feedback
-from core.wire.frame_codec import FrameEncoder
 from loadtests.bench.harness import Result, percentile
 from loadtests.bench.wire import _animate, _Motion, _spoken
 from loadtests.link_model import LinkModel, LinkProfile
@@ -152,87 +151,84 @@ def _face(receiver: str) -> _Face:
     return _PlainBuffer() if receiver == "jitter-buffer" else _Playout()
 
 
-class _Sender:
-    """The POP's side: real frames, real deltas against what was acknowledged, real FEC."""
+class _Bare:
+    """A rate controller that sends everything and protects nothing."""
 
-    def __init__(self, motion: _Motion, *, tier: FecTier, jitter_s: float) -> None:
+    def __init__(self) -> None:
+        self.decision = replace(LadderController().decision, tier=FecTier.F0)
+
+    def on_feedback(self, **_: float) -> Decision:
+        return self.decision
+
+
+class _Sender:
+    """The POP's side: real frames, real deltas against what was acknowledged, protected as the viewer's link needs."""
+
+    def __init__(self, motion: _Motion, *, protects: bool) -> None:
         self._motion = motion
-        self._tier = tier
-        self._encoder = FrameEncoder()
-        self._fec = FecEncoder(sound=True)
-        # A repair must be in time even when the packet that carries it is as late as most are.
-        self._window = window_units(PLAYOUT_DELAY_MS_MAX / 1_000 - 2 * jitter_s, TICK_S)
+        self._sender = UnitSender(
+            epoch=1, plays_sound_itself=True, make_controller=LadderController if protects else _Bare
+        )
         self.size_bytes = 0
 
-    def packet(self, number: int) -> bytes:
+    def packet(self, number: int, now_ms: float) -> bytes:
         speaks = bool(self._motion.speech[number])
-        unit = AccessUnit(
-            epoch=1,
-            sequence_number=number & 0xFFFF,
-            flags=AccessUnitFlags.SPEECH if speaks else AccessUnitFlags(0),
+        packet = self._sender.pack(
+            frame=self._motion.frames[number],
+            opus=[_OPUS] if speaks else [],
             state=FaceState.SPEAKING if speaks else FaceState.THINKING,
-            frame=self._encoder.encode(self._motion.frames[number], number & 0xFFFF),
+            flags=AccessUnitFlags(0),
+            now=now_ms / 1_000,
         )
-        if self._tier:
-            block = encode_block(unit, span_ticks=TICK_SAMPLES, opus=_OPUS)
-            room = ACCESS_UNIT_SIZE_BYTES_MAX - len(unit.frame) - len(_OPUS) - 32
-            field_bytes = self._fec.protect(
-                unit.sequence_number, block, tier=self._tier, window=self._window, size_bytes_max=room
-            )
-            unit = replace(unit, fec=field_bytes)
-        packet = encode_access_unit(unit, _OPUS)
         self.size_bytes += len(packet)
         return packet
 
-    def hear(self, feedback: Feedback) -> None:
-        if feedback.acknowledged is not None:
-            self._encoder.acknowledge(feedback.acknowledged)
-        if feedback.keyframe_request:
-            self._encoder.reset()
+    def hear(self, feedback: Feedback, now_ms: float) -> None:
+        self._sender.receive_feedback(feedback, now_ms / 1_000)
 
 
 class _Viewer:
-    """The viewer's side: decoder, repairs, sound buffer, face."""
+    """The viewer's side: receiver, sound buffer, face."""
 
     def __init__(self, receiver: str) -> None:
         self.face = _face(receiver)
         self.sound = JitterBuffer()
-        self.motion = MotionReceiver()
-        self._fec = FecDecoder(sound=True) if receiver == "playout" else None
+        self.receiver = UnitReceiver(protects_sound=True)
 
     def receive(self, delivery: _Delivery) -> None:
-        unit = decode_access_unit(delivery.packet)
-        if unit is None:
-            raise AssertionError("our own packet is not ours")
-        self.sound.advance(delivery.arrival_ms)
-        self._take(unit, delivery.ticks, delivery.arrival_ms, repaired=False)
-        if self._fec is None:
-            return
-        block = encode_block(unit, span_ticks=TICK_SAMPLES, opus=_OPUS)
-        result = self._fec.receive(unit.sequence_number, block, unit.fec)
-        for number, restored in () if isinstance(result, Dropped) else result:
-            behind = (unit.sequence_number - number) & 0xFFFF
-            back = decode_block(restored, epoch=unit.epoch, sequence_number=number, sound=True)
-            if behind < 0x8000:
-                self._take(back.unit, delivery.ticks - behind * TICK_SAMPLES, delivery.arrival_ms, repaired=True)
+        arrival_ms = delivery.arrival_ms
+        self.sound.advance(arrival_ms)
+        for unit in self.receiver.receive(delivery.packet, delivery.ticks, arrival_ms / 1_000):
+            speech = AccessUnitFlags.SPEECH in unit.flags
+            if unit.opus is not None:
+                self.sound.push(
+                    unit.opus,
+                    unit.media_time,
+                    unit.span_ticks,
+                    silent=not speech,
+                    arrival_ms=arrival_ms,
+                    repaired=unit.repaired,
+                )
+            if unit.frame is not None:
+                self.face.push(
+                    MotionFrame(
+                        ticks=unit.media_time,
+                        frame=unit.frame,
+                        sequence_number=unit.sequence_number,
+                        speech=speech,
+                        arrival_ms=arrival_ms,
+                    )
+                )
 
-    def _take(self, unit: AccessUnit, ticks: int, arrival_ms: float, *, repaired: bool) -> None:
-        speech = AccessUnitFlags.SPEECH in unit.flags
-        self.sound.push(_OPUS, ticks, TICK_SAMPLES, silent=not speech, arrival_ms=arrival_ms, repaired=repaired)
-        decoded = self.motion.receive(unit, repaired=repaired)
-        if isinstance(decoded, Dropped):
-            return
-        self.face.push(
-            MotionFrame(
-                ticks=ticks, frame=decoded, sequence_number=unit.sequence_number, speech=speech, arrival_ms=arrival_ms
-            )
-        )
+    def report(self, now_ms: float, audible: float | None) -> Feedback | None:
+        if not self.receiver.feedback_due(now_ms / 1_000):
+            return None
+        return self.receiver.feedback(None if audible is None else int(audible), self.sound.delay_ms, now_ms / 1_000)
 
 
 def _watch(motion: _Motion, profile: LinkProfile, receiver: str, seed: int) -> tuple[_Seen, _Sender, LinkModel]:
     """One receiver on one link. Virtual time in milliseconds; frame n is sent at n * 20."""
-    sender = _Sender(motion, tier=FecTier.F2 if receiver == "playout" else FecTier.F0, jitter_s=profile.jitter_s)
-    viewer, seen = _Viewer(receiver), _Seen()
+    sender, viewer, seen = _Sender(motion, protects=receiver == "playout"), _Viewer(receiver), _Seen()
     down, up = LinkModel(profile, seed * 2), LinkModel(profile, seed * 2 + 1)
     arriving: list[_Delivery] = []
     reports: list[tuple[float, Feedback]] = []
@@ -241,8 +237,9 @@ def _watch(motion: _Motion, profile: LinkProfile, receiver: str, seed: int) -> t
         while number < end and number * 20.0 <= now_ms:
             sent_ms = number * 20.0
             while reports and reports[0][0] <= sent_ms:
-                sender.hear(reports.pop(0)[1])
-            packet = sender.packet(number)
+                heard_ms, feedback = reports.pop(0)
+                sender.hear(feedback, heard_ms)
+            packet = sender.packet(number, sent_ms)
             arrivals = down.send(sent_ms / 1_000, len(packet) + _HEADERS_BYTES)
             arriving += [_Delivery(at * 1_000, number * TICK_SAMPLES, packet) for at in arrivals]
             number += 1
@@ -251,7 +248,7 @@ def _watch(motion: _Motion, profile: LinkProfile, receiver: str, seed: int) -> t
             viewer.receive(arriving.pop(0))
         viewer.sound.advance(now_ms)
         audible = viewer.sound.position(now_ms)
-        if (report := viewer.motion.report(now_ms)) is not None:
+        if (report := viewer.report(now_ms, audible)) is not None:
             reports += [(at * 1_000, report) for at in up.send(now_ms / 1_000, _FEEDBACK_BYTES)]
             reports.sort(key=lambda one: one[0])
         pose, ticks = viewer.face.draw(now_ms, audible)
@@ -263,7 +260,7 @@ def _watch(motion: _Motion, profile: LinkProfile, receiver: str, seed: int) -> t
             if ticks is not None:
                 seen.lateness_ms.append(now_ms - ticks / TICKS_PER_MS)
         now_ms += _DISPLAY_MS
-    seen.counters = {"sound_concealed": viewer.sound.concealed, **viewer.motion.dropped}
+    seen.counters = {"sound_concealed": viewer.sound.concealed, **viewer.receiver.dropped}
     seen.counters |= {f"sound_{reason}": count for reason, count in viewer.sound.dropped.items()}
     if isinstance(viewer.face, _Playout):
         seen.counters |= {f"motion_{reason}": count for reason, count in viewer.face.timeline.dropped.items()}
@@ -360,7 +357,7 @@ def run(options: argparse.Namespace) -> Result:
     details = {
         "motion": "espeak-ng speech, moved by edge.animator, 50 frames/s, drawn at 60 Hz",
         "motion_s": len(motion.frames) / 50,
-        "fec": "playout: F2 over sound and motion, window of 4 to 6 units, as repairs are in time; others: none",
+        "fec": "playout: sound and motion, tier by the ladder controller, window by the viewer's delay; others: none",
         "truth": "the frame of the media time that is audible at the receiver; errors count while there is voice",
         "rmse_ratio_vs_hold": "of the carrier where it is worst",
         "media_clock_hz": MEDIA_CLOCK_HZ,
