@@ -6,6 +6,7 @@ A quantised state is 81 integers: 52 weights, 7 joints of four (largest componen
 from __future__ import annotations
 
 from binascii import crc_hqx
+from math import inf, sqrt
 from struct import Struct
 from typing import Final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from core.avatar.frame import AnimationFrame
 from core.avatar.rig import BLENDSHAPE_INDEX, BLENDSHAPES
 from core.limits import BLENDSHAPE_COUNT, JOINT_COUNT
-from core.wire.quaternion import dequantize_quaternion, quantize_quaternion
+from core.wire.quaternion import COMPONENT_SCALE, dequantize_quaternion, quantize_quaternion
 
 __all__ = [
     "GROUPS",
@@ -123,7 +124,12 @@ def quantize_joints(joints: NDArray[np.float32]) -> list[int]:
     values: list[int] = []
     rows: list[list[float]] = joints.tolist()
     for x, y, z, w in rows:
-        values += quantize_quaternion(x, y, z, w)
+        square = x * x + y * y + z * z + w * w
+        if w > 0.0 and 1e-12 < square <= 2.0 * w * w < inf:  # the usual case: w is the largest and positive
+            scale = COMPONENT_SCALE / sqrt(square)
+            values += (3, round(x * scale), round(y * scale), round(z * scale))
+        else:
+            values += quantize_quaternion(x, y, z, w)
     return values
 
 

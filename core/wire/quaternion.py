@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import isfinite, sqrt
 from typing import Final
 
-__all__ = ["COMPONENT_MAX", "dequantize_quaternion", "quantize_quaternion"]
+__all__ = ["COMPONENT_MAX", "COMPONENT_SCALE", "dequantize_quaternion", "quantize_quaternion"]
 
 COMPONENT_MAX: Final = 2047
 """Quantised components lie in ±this; a step of one turns a joint by about 0.04 degrees."""
-_SCALE: Final = COMPONENT_MAX / sqrt(0.5)
+COMPONENT_SCALE: Final = COMPONENT_MAX / sqrt(0.5)
+"""Quantised steps per 1 of a component, for quaternions of length 1."""
 _STEP: Final = sqrt(0.5) / COMPONENT_MAX
 
 
@@ -21,7 +22,7 @@ def quantize_quaternion(x: float, y: float, z: float, w: float) -> tuple[int, in
     square = x * x + y * y + z * z + w * w
     if not (isfinite(square) and square > 1e-12):
         return 3, 0, 0, 0
-    scale = _SCALE / sqrt(square)
+    scale = COMPONENT_SCALE / sqrt(square)
     # Two equally large components may tie; the last wins, so that w does wherever it can.
     ax, ay, az, aw = abs(x), abs(y), abs(z), abs(w)
     if aw >= ax and aw >= ay and aw >= az:

@@ -20,6 +20,7 @@ from core.wire.quantization import (
     quantize_weights,
     rest_state,
 )
+from core.wire.quaternion import quantize_quaternion
 
 
 def _channels() -> list[int]:
@@ -85,3 +86,9 @@ def test_the_checksum_is_that_of_the_specification() -> None:
             for _ in range(8):
                 crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
     assert checksum(state)[0] == crc
+
+
+@given(st.lists(st.floats(-2, 2, width=32), min_size=28, max_size=28))
+def test_joints_are_quantised_one_by_one(values: list[float]) -> None:
+    joints = np.array(values, dtype=np.float32).reshape(7, 4)
+    assert quantize_joints(joints) == [value for row in joints.tolist() for value in quantize_quaternion(*row)]
