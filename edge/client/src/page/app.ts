@@ -253,13 +253,18 @@ export class App {
     this.#dock.setState(state);
   }
 
-  #showConnection({ state, error, retryInMs, attempt }: SessionEvents["connection"]): void {
+  #showConnection({ state, error, retryInMs, attempt, resumed }: SessionEvents["connection"]): void {
     if (this.#countdown !== null) clearInterval(this.#countdown);
     this.#countdown = null;
     this.#shell.dataset["connection"] = state;
+    if (state === "switching") {
+      // The face lives on and the conversation will: a quiet word is enough.
+      this.#pill("switching network…", "wait");
+      return;
+    }
     this.#dock.setConnected(state === "connected");
     if (state === "connected") {
-      this.#transcript.newConversation();
+      if (!resumed) this.#transcript.newConversation();
       if (this.#notice.shown !== SOUND_NOTICE) this.#notice.hide();
       this.#pill("connected", "quiet");
       if (document.activeElement === document.body) this.#dock.focus(this.#mode === "type");

@@ -174,6 +174,18 @@ describe("Connector, from nothing", () => {
     await refused;
     expect(links[1]!.closed).toBe("farewell");
   });
+
+  it("takes no link that came up at the moment of closing", async () => {
+    openAtOnce = false;
+    const started = connector.start(Infinity);
+    const refused = expect(started).rejects.toMatchObject({ code: "closed" });
+    await pass(0);
+    links[0]!.resolve();
+    connector.close(null);
+    await refused;
+    expect(told).not.toContain("link");
+    expect(links[0]!.closed).toBe("farewell");
+  });
 });
 
 describe("Connector, moving", () => {

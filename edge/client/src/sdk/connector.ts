@@ -230,7 +230,7 @@ export class Connector {
 
   async #open(source: Source, pop: TicketPop, resuming: boolean, signal: AbortSignal): Promise<void> {
     const options = { ticket: this.#ticket!, pop, resuming, signal, ...this.#parts.wishes() };
-    source.link = await this.#parts.openLink(options, {
+    const link = await this.#parts.openLink(options, {
       onUnit: (unit) => {
         source.heard = true;
         source.health.unit(performance.now());
@@ -252,6 +252,9 @@ export class Connector {
         if (this.#race === null && !this.#tryOther(false)) void this.#reconnect(error, false);
       },
     });
+    if (signal.aborted) link.close(!resuming);
+    signal.throwIfAborted();
+    source.link = link;
   }
 
   #adopt(source: Source, resumed: boolean): void {
@@ -328,7 +331,6 @@ export class Connector {
     const signal = AbortSignal.any([this.#abort.signal, attempt.signal]);
     try {
       await this.#open(source, { ...this.#pop!, token: token! }, true, signal);
-      signal.throwIfAborted();
       this.#adopt(source, true);
       return null;
     } catch (cause) {

@@ -67,6 +67,8 @@ export interface SessionEvents extends ConversationEvents {
     readonly retryInMs: number | null;
     /** Attempts since the last success. */
     readonly attempt: number;
+    /** The conversation of before goes on: nothing begins anew. */
+    readonly resumed: boolean;
   };
   /** Which character answers; known with the first ticket. */
   character: { readonly id: string; readonly name: string; readonly puppet: string | null };

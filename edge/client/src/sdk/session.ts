@@ -1,6 +1,6 @@
 import type { Link } from "../transports/link";
 import { decodeControl, encodeControl } from "../wire/control";
-import { openLink } from "./chooseTransport";
+import { forgetTrouble, openLink } from "./chooseTransport";
 import { Connector } from "./connector";
 import { Conversation } from "./conversation";
 import { DebugTrace } from "./debug";
@@ -38,6 +38,8 @@ export class Session extends TypedEmitter<SessionEvents> {
   #microphoneStream: MediaStream | null = null;
   #ownsMicrophone = false;
   #stopWatching: (() => void) | null = null;
+  /** The conversation is another one than when it was last told to be connected. */
+  #fresh = true;
 
   constructor(options: ConnectOptions) {
     super();
@@ -195,6 +197,7 @@ export class Session extends TypedEmitter<SessionEvents> {
           this.emit("character", ticket.character);
         },
         onFresh: () => {
+          this.#fresh = true;
           this.#media.reset();
         },
         onLink: (link, resumed) => {
@@ -211,7 +214,9 @@ export class Session extends TypedEmitter<SessionEvents> {
         },
         onState: (state, error, retryInMs) => {
           if (state === "closed") this.#cleanUp();
-          this.emit("connection", { state, error, retryInMs, attempt: this.#connector.attempt });
+          const { attempt } = this.#connector;
+          this.emit("connection", { state, error, retryInMs, attempt, resumed: state === "connected" && !this.#fresh });
+          if (state === "connected") this.#fresh = false;
           if (state === "closed") this.removeAllListeners();
         },
       },
@@ -221,6 +226,7 @@ export class Session extends TypedEmitter<SessionEvents> {
   /** Do not wait when there is a network again, or when the page is turned to. */
   #watch(): () => void {
     const stop = onNetworkChange(() => {
+      forgetTrouble();
       this.#connector.networkChanged();
     });
     const onVisible = (): void => {
