@@ -11,6 +11,8 @@ const FADE = 2_880;
 const JUMP = 1_200;
 /** A voice is bent by whole periods; where none fits for so long (20 ms) it is resampled, whatever that does to its pitch. */
 const BENT_MAX = 960;
+/** A period that fits worse than this is not taken, as long as a better one may fit later. */
+const ALIKE = 0.7;
 /** Quieter sound (−60 dBFS) is bent by resampling: nobody hears its pitch. */
 const QUIET = 1e-3;
 
@@ -141,7 +143,8 @@ function bend(sound: Float32Array, by: number): Float32Array {
   // At most twice what is wanted, so that the sound gets nearer to the plan; and two periods must fit.
   const lagMax = Math.min(PERIOD_MAX, 2 * Math.abs(by), size >> 1);
   if (lagMax < PERIOD_MIN) return sound;
-  const { lag } = findPeriod(sound, 0, Math.min(2 * COMPARED, size - lagMax), lagMax);
+  const { lag, likeness } = findPeriod(sound, 0, Math.min(2 * COMPARED, size - lagMax), lagMax);
+  if (likeness < ALIKE && Math.abs(by) < PERIOD_MAX) return sound;
   return changeByPeriod(sound, lag, by > 0);
 }
 

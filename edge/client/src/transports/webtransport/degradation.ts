@@ -5,7 +5,7 @@ import type { SoundFigures } from "./messages";
 const REPORTS = 10;
 const UNITS_MIN = 100;
 /** More of the sound than this share is invented … */
-const CONCEALED_MAX = 0.05;
+const CONCEALED_MAX = 0.1;
 /** … though the link lost less than this share for good: the delays are to blame, or we are. */
 const LOST_MAX = 0.02;
 /** This share of samples was not there in time: decoding does not keep up with the sound card. */
