@@ -129,6 +129,21 @@ TOKEN_SIZE_BYTES_MAX: Final = 4_096
 TICKET_LIFETIME_S: Final = 60
 TICKET_CLOCK_SKEW_S: Final = 5
 """How far the origin's clock may run ahead of a POP's."""
+RESUME_GRACE_S: Final = 10.0
+"""A session whose link is lost waits this long for another; a phone is back in 2 to 5 s after it changed networks."""
+RESUME_TOKEN_LIFETIME_S: Final = 120.0
+RESUME_REFRESH_S: Final = 45.0
+"""How often a viewer gets a fresh token: one that was lost on the way is missed by the next."""
+RESUME_TOKENS_PER_SESSION_MAX: Final = 8
+"""Tokens of one session that a POP remembers, used ones too; the oldest is forgotten."""
+SESSION_LINKS_MAX: Final = 4
+"""Links of one session that may be open at once, those being made included; the oldest ones are closed."""
+MISSED_MESSAGES_MAX: Final = 64
+"""Captions, transcripts and the like that wait for a viewer's next link; the oldest are dropped."""
+MICROPHONE_PACKETS_PER_S_MAX: Final = 150
+"""Of one link: Opus packets of 10 ms, and half as many again after a stall."""
+CONTROL_MESSAGES_PER_S_MAX: Final = 50
+"""Of one link, bare feedback included, which comes ten times a second."""
 SPENT_TICKETS_MAX: Final = 100_000
 """Ticket ids a POP remembers until they expire; beyond that it admits nobody rather than somebody twice."""
 KEY_SET_SIZE_BYTES_MAX: Final = 65_536

@@ -171,7 +171,7 @@ class _Signalling:
         """DELETE: the viewer leaves."""
         link = self._link(request)
         del self._links[request.path_params["session_id"], request.path_params["link_id"]]
-        await link.aclose("closed-by-viewer")
+        await link.aclose("viewer-left")
         return Response(status_code=200)
 
     def _link(self, request: Request) -> WebRtcLink:

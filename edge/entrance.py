@@ -13,6 +13,7 @@ from core.errors import VisavisError
 from core.session.claims import Claims
 from edge.admission import Admission
 from edge.metrics import PopMetrics
+from edge.resume import RESUME_PREFIX
 from edge.transports.link import LinkEvents, ViewerLink
 
 __all__ = ["Door", "Entrance", "Entry", "SessionHost"]
@@ -33,6 +34,13 @@ class SessionHost(Protocol):
 
     async def open(self, claims: Claims) -> Door:
         """Create the session. Raises: AdmissionError: `overloaded`, `draining`, `session-exists`; FabricError."""
+        ...
+
+    def resume(self, token: str, session_id: str) -> Door:
+        """Open another link of a session that is here.
+
+        Raises: AdmissionError: `bad-token`, `wrong-session`, `token-expired`, `token-spent`, `draining`.
+        """
         ...
 
 
@@ -78,21 +86,24 @@ class Entrance:
         self._clock = clock
 
     async def admit(self, token: str, session_id: str, *, scope: str, now_wall: int) -> Entry:
-        """Let a viewer in; its token is spent.
+        """Let a viewer in, or back in; its token is spent.
 
         Args:
-            token: a ticket.
+            token: a ticket, or a resume token (`edge.resume`).
             session_id: the session that the viewer asks for.
             scope: what it opens, e.g. core.session.claims.SCOPE_WEBRTC.
             now_wall: wall time in whole seconds.
 
         Raises:
-            AdmissionError: see `Admission.admit` and `SessionHost.open`.
+            AdmissionError: see `Admission.admit`, `SessionHost.open` and `SessionHost.resume`.
             FabricError: the origin cannot be reached.
         """
         try:
-            claims = await self._admission.admit(token, session_id, scope=scope, now_wall=now_wall)
-            door = await self._sessions.open(claims)
+            if token.startswith(RESUME_PREFIX):
+                door = self._sessions.resume(token, session_id)
+            else:
+                claims = await self._admission.admit(token, session_id, scope=scope, now_wall=now_wall)
+                door = await self._sessions.open(claims)
         except VisavisError as error:
             self.refused(getattr(error, "code", "internal-error"))
             raise

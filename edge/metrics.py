@@ -24,6 +24,7 @@ class PopMetrics:
         self.setup_seconds = Histogram(
             "edge_session_setup_seconds", "From the viewer's offer to media", registry=registry
         )
+        self.resumes = Counter("edge_session_resumes", "Sessions that moved to another link", registry=registry)
         self._stage_seconds = Histogram(
             "edge_stage_seconds", "Time per stage", ["stage"], buckets=_STAGE_BUCKETS_S, registry=registry
         )

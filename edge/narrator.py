@@ -41,11 +41,15 @@ class Narrator:
 
     Args:
         send: sends one control message; dropped by the link while it is not open.
+        keep: the same for what the viewer would miss: while there is no link it waits for the next one.
         wall_clock: seconds since 1970, for RTVI's timestamps.
     """
 
-    def __init__(self, *, send: Callable[[str], None], wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, send: Callable[[str], None], keep: Callable[[str], None], wall_clock: Callable[[], float]
+    ) -> None:
         self._send = send
+        self._keep = keep
         self._wall_clock = wall_clock
         self._character = ""
         self._captions: dict[int, list[ReplyText]] = {}
@@ -54,8 +58,8 @@ class Narrator:
         self._turns: dict[int, int] = {}
         self._stages: dict[int, dict[str, float]] = {}
 
-    def _server(self, kind: str, data: dict[str, object]) -> None:
-        self._send(encode_control("server-message", {"t": kind, "d": data}))
+    def _server(self, kind: str, data: dict[str, object], send: Callable[[str], None] | None = None) -> None:
+        (send or self._send)(encode_control("server-message", {"t": kind, "d": data}))
 
     def client_ready(self, message_id: str | None, state: FaceState) -> None:
         """The viewer's page is up: answer with what it needs to begin."""
@@ -63,17 +67,21 @@ class Narrator:
         self._send(encode_control("bot-ready", {"version": "1.0.0", "about": about}, message_id))
         self.state(state)
 
+    def resume(self, token: str, lifetime_s: float) -> None:
+        """What brings the viewer back to this session over another link, for so long."""
+        self._server("resume", {"token": token, "lifetime_s": lifetime_s})
+
     def state(self, state: FaceState) -> None:
         """The face changed what it does."""
         self._server("state", {"state": state.name.lower()})
 
     def user_speaking(self, speaking: bool) -> None:
         """The ear's opinion changed."""
-        self._send(encode_control("user-started-speaking" if speaking else "user-stopped-speaking"))
+        self._keep(encode_control("user-started-speaking" if speaking else "user-stopped-speaking"))
 
     def voice(self, speaking: bool) -> None:
         """The character's voice began or ended."""
-        self._send(encode_control("bot-started-speaking" if speaking else "bot-stopped-speaking"))
+        self._keep(encode_control("bot-started-speaking" if speaking else "bot-stopped-speaking"))
 
     def error(self, message: str, *, fatal: bool = False) -> None:
         """Something the viewer did cannot be done."""
@@ -94,12 +102,13 @@ class Narrator:
                 self._captions.setdefault(message.utterance_id, []).append(message)
                 _trim(self._captions, _UTTERANCES_KEPT)
                 self._words.extend((message.utterance_id, word) for word in message.words)
-                self._send(encode_control("bot-transcription", {"text": message.text}))
+                self._keep(encode_control("bot-transcription", {"text": message.text}))
                 self._caption(message)
             case Mood():
-                self._server("mood", {"label": message.label, "valence": message.valence, "arousal": message.arousal})
+                mood = {"label": message.label, "valence": message.valence, "arousal": message.arousal}
+                self._server("mood", mood, self._keep)
             case Fault():
-                self._server("fault", {"code": message.code, "message": message.message})
+                self._server("fault", {"code": message.code, "message": message.message}, self._keep)
             case SpeechStart():
                 self._turns[message.utterance_id] = message.turn_id
                 _trim(self._turns, _UTTERANCES_KEPT)
@@ -115,7 +124,7 @@ class Narrator:
             "user_id": "viewer",
             "timestamp": datetime.fromtimestamp(self._wall_clock(), UTC).isoformat(timespec="milliseconds"),
         }
-        self._send(encode_control("user-transcription", data))
+        self._keep(encode_control("user-transcription", data))
 
     def _caption(self, message: ReplyText) -> None:
         start = self._starts.get(message.utterance_id)
@@ -125,7 +134,7 @@ class Narrator:
             "words": [[word.text, word.start, word.end] for word in message.words],
             "rtp_timestamp": None if start is None else start & 0xFFFFFFFF,
         }
-        self._server("caption", data)
+        self._server("caption", data, self._keep)
 
     def utterance_placed(self, utterance_id: int, media_time: int) -> None:
         """An utterance's tick 0 plays at this media time (again, if an underrun moved it)."""
@@ -133,7 +142,8 @@ class Narrator:
             return
         self._starts[utterance_id] = media_time
         _trim(self._starts, _UTTERANCES_KEPT)
-        self._server("utterance", {"utterance_id": utterance_id, "rtp_timestamp": media_time & 0xFFFFFFFF})
+        placed: dict[str, object] = {"utterance_id": utterance_id, "rtp_timestamp": media_time & 0xFFFFFFFF}
+        self._server("utterance", placed, self._keep)
 
     @property
     def words_pending(self) -> bool:

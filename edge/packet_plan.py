@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 
+from core.errors import RemoteProtocolError
 from core.limits import IDLE_FRAMES_PER_PACKET, TICK_SAMPLES, VOICE_PACKET_SIZE_BYTES_MAX
 from core.stream.speech_track import Placed, SpeechTrack
 from core.wire.opus_merge import can_merge
+from core.wire.opus_padding import duration_samples
 
-__all__ = ["PacketPlan"]
+__all__ = ["PacketPlan", "is_voice"]
 
 
 class PacketPlan:
@@ -86,3 +88,11 @@ class PacketPlan:
         """The packet has left."""
         self._covered.extend(self.voice[1:] if self.voice else [None] * (self.ticks - 1))
         self.media_time += TICK_SAMPLES
+
+
+def is_voice(opus: bytes) -> bool:
+    """One tick of Opus that fits into a packet: what else an origin sends would take the track's time apart."""
+    try:
+        return len(opus) <= VOICE_PACKET_SIZE_BYTES_MAX and duration_samples(opus) == TICK_SAMPLES
+    except RemoteProtocolError:
+        return False

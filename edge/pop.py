@@ -160,7 +160,7 @@ class _Parts:
         registry = metrics_registry("edge", __version__)
         metrics = PopMetrics(registry)
         animator = Animator(capacity=config.capacity)
-        make_hearing = HearingFactory()
+        make_hearing = HearingFactory(asyncio.get_running_loop().call_soon)
         _warm_up(animator, make_hearing)
         self.webtransport: WebTransportServer | None = None
         self.conductor = Conductor(
@@ -169,10 +169,7 @@ class _Parts:
             after_phase=self._flush,
             clock=clock.monotonic,
         )
-        metrics.follow(
-            "edge_ticks_skipped", "Session ticks that were too late to send", lambda: self.conductor.ticks_skipped
-        )
-        metrics.follow("edge_phonemes_unknown", "Phonemes without a shape", lambda: animator.unknown_phonemes)
+        self._follow(metrics, animator)
         self.fabric_latency = _FabricLatency(bus, clock, metrics)
         services = SessionServices(
             animator=animator,
@@ -184,7 +181,12 @@ class _Parts:
             clock=clock.monotonic,
         )
         self.sessions = Sessions(
-            bus=bus, conductor=self.conductor, services=services, capacity=config.capacity, seed=entropy.seed
+            bus=bus,
+            conductor=self.conductor,
+            services=services,
+            capacity=config.capacity,
+            seed=entropy.seed,
+            token_bytes=entropy.token_bytes,
         )
         self.origin_watch = OriginWatch(store, self.sessions)
         self.transport = WebRtcTransport(
@@ -220,6 +222,13 @@ class _Parts:
                 on_dropped=metrics.dropped,
             )
 
+    def _follow(self, metrics: PopMetrics, animator: Animator) -> None:
+        conductor = self.conductor
+        metrics.follow(
+            "edge_ticks_skipped", "Session ticks that were too late to send", lambda: conductor.ticks_skipped
+        )
+        metrics.follow("edge_phonemes_unknown", "Phonemes without a shape", lambda: animator.unknown_phonemes)
+
     def _flush(self) -> None:
         if self.webtransport is not None:
             self.webtransport.flush()
@@ -245,9 +254,8 @@ def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:
     hearing = make_hearing(lambda _message: None)
     hearing.played(bytes(LOG_MEL_BANDS), 0.0)
     for index in range(4):
-        hearing.receive(
-            MicrophoneUnit(payload=silence(2), timestamp=index * 2 * TICK_SAMPLES, sequence_number=index), 0.0
-        )
+        unit = MicrophoneUnit(payload=silence(2), timestamp=index * 2 * TICK_SAMPLES, sequence_number=index)
+        hearing.receive(unit, 0.0, lambda _event: None, lambda: None)
 
 
 async def _serve(server: uvicorn.Server, server_socket: socket.socket) -> None:

@@ -14,15 +14,11 @@ from dataclasses import dataclass
 from core.avatar.frame import AnimationFrame
 from core.errors import Dropped, RemoteProtocolError
 from core.limits import (
-    BARGE_IN_HEARD_S_MAX,
-    CUT_FLAG_S,
     IDLE_THIN_AFTER_S,
     LISTENING_S_MAX,
-    SIGN_OF_LIFE_S,
+    RESUME_TOKEN_LIFETIME_S,
     TEXT_CHARS_MAX,
     THINKING_S_MAX,
-    TICK_SAMPLES,
-    VOICE_PACKET_SIZE_BYTES_MAX,
 )
 from core.session.claims import Claims
 from core.session.machine import FaceMachine, Trigger
@@ -45,19 +41,19 @@ from core.speech.messages import (
 from core.speech.messages import Mood as MoodMessage
 from core.stream.rate_control import LadderController, RateController
 from core.stream.speech_track import Placed, SpeechTrack
-from core.wire.access_unit import AccessUnitFlags
 from core.wire.control import ControlMessage, decode_control
 from core.wire.feedback import Feedback, decode_feedback, extract_feedback
-from core.wire.opus_padding import duration_samples
 from edge.animator import Animator, AnimatorRow
 from edge.delivery import Delivery
 from edge.ear import EarEvent
 from edge.edge_time import EdgeTime
 from edge.heard import Heard
 from edge.hearing import Hearing
+from edge.interruption import Interruption
 from edge.metrics import PopMetrics
 from edge.narrator import Narrator
-from edge.packet_plan import PacketPlan
+from edge.packet_plan import PacketPlan, is_voice
+from edge.presence import GOODBYES, Presence
 from edge.session_links import SessionLinks
 from edge.transports.link import MicrophoneUnit, ViewerLink
 
@@ -91,8 +87,9 @@ class Session:
         claims: what the ticket says.
         services: what sessions share.
         seed: of this face's behaviour.
-        on_ended: called exactly once with the reason, when the viewer's link is gone or the session failed.
+        on_ended: called exactly once with the reason, when the viewer is gone for good or the session failed.
         close_link: closes a link, soon.
+        issue_resume: a fresh token that brings this viewer back over another link.
 
     Attributes:
         links: its links; what they tell comes from the one that counts.
@@ -106,15 +103,15 @@ class Session:
         seed: int,
         on_ended: Callable[[str], None],
         close_link: Callable[[ViewerLink, str], None],
+        issue_resume: Callable[[], str],
     ) -> None:
         now = services.clock()
         self.claims = claims
         self._services = services
         self._on_ended = on_ended
-        self.links = SessionLinks(events=self, close=close_link)
-        self._connected = False
+        self.links = SessionLinks(events=self, close=close_link, fail=self.fail, on_dropped=services.metrics.dropped)
+        self._presence = Presence(links=self.links, metrics=services.metrics, issue_resume=issue_resume, created_at=now)
         self._ended = False
-        self._created_at = now
         self._slot = services.animator.open(seed=seed)
         self._face = FaceMachine(now)
         self._track = SpeechTrack()
@@ -127,26 +124,24 @@ class Session:
             ask_voice=self._send_up,
         )
         self._hearing = services.make_hearing(self._send_up)
-        self._narrator = Narrator(send=self._send_control, wall_clock=services.wall_clock)
+        self._narrator = Narrator(send=self._presence.send, keep=self._presence.keep, wall_clock=services.wall_clock)
         self._edge_time = EdgeTime(narrator=self._narrator, fabric_latency_s=services.fabric_latency_s)
-        self._ducked = False
+        self._interruption = Interruption()
         self._turn_ended = False
-        self._cut_until = 0.0
-        self._origin_unaware_until = 0.0
-        self._opened_at = 0.0
 
     # --- the transport's side (LinkEvents) -----------------------------------------------------------------------
 
     def on_connected(self, now: float) -> None:
-        """Media may flow: tell the origin."""
-        if self._ended:
-            return
-        self._connected = True
+        """A link counts from now on: the first one, or one that takes the place of another."""
         link = self.links.link
-        if link is not None:
-            self._delivery.begin(link)
-        self._services.metrics.sessions_active.inc()
-        self._services.metrics.setup_seconds.observe(now - self._created_at)
+        if self._ended or link is None:
+            return
+        again = self._presence.begun
+        self._delivery.begin(link)
+        self._presence.came(now)
+        if again:
+            self._narrator.state(self._face.state)
+            self._narrator.resume(self._presence.resume_token(now), RESUME_TOKEN_LIFETIME_S)
         self._say_opened(now)
 
     def on_microphone(self, unit: MicrophoneUnit, now: float) -> None:
@@ -161,8 +156,7 @@ class Session:
             feedback = None
         if feedback is not None:
             self._receive_feedback(feedback, now)
-        for event in self._hearing.receive(unit, now):
-            self._noticed(event, now)
+        self._hearing.receive(unit, now, lambda event: self._noticed(event, now), lambda: self.fail("internal-error"))
 
     def on_control(self, data: str | bytes, now: float) -> None:
         """A control message: RTVI text or binary feedback."""
@@ -184,14 +178,20 @@ class Session:
         self._control(message, now)
 
     def on_closed(self, reason: str, now: float) -> None:
-        """The link is gone."""
-        self._end(reason)
+        """No link counts any more. A viewer that did not say goodbye may be back soon: the face lives on."""
+        if not self._presence.begun or reason in GOODBYES:
+            self._end(reason)
+        elif not self._ended:
+            self._presence.went(now)
+            self._delivery.end()
+            self._interruption.ducked = False
 
     # --- the user ------------------------------------------------------------------------------------------------
 
     def _control(self, message: ControlMessage, now: float) -> None:
         if message.type == "client-ready":
             self._narrator.client_ready(message.id, self._face.state)
+            self._narrator.resume(self._presence.resume_token(now), RESUME_TOKEN_LIFETIME_S)
         elif message.type == "send-text":
             self._typed(message.data.get("content"), now)
         elif message.type == "client-message" and message.data.get("t") == "interrupt":
@@ -215,6 +215,8 @@ class Session:
         self._trigger(Trigger.USER_TYPED, now)
 
     def _noticed(self, event: EarEvent, now: float) -> None:
+        if self._ended:
+            return  # what it heard last
         match event.kind:
             case "started" | "resumed":
                 self._turn_ended = False
@@ -226,19 +228,19 @@ class Session:
                 self._narrator.user_speaking(False)
                 self._send_up(UserSpeech(speaking=False, timestamp=event.timestamp))
             case "duck":
-                self._ducked = self._track.active
+                self._interruption.ducked = self._track.active
             case "release":
-                self._ducked = False
+                self._interruption.ducked = False
             case "cut":
                 self._barge_in("speech", now)
 
     def _barge_in(self, cause: str, now: float) -> None:
         """Silence the character at once and tell the origin what was heard of it."""
-        self._ducked = False
+        self._interruption.ducked = False
         utterance_id, heard_until = self._heard.interrupted(sent=self._plan.media_time, now=now)
         if self._track.active:
             self._track.cancel(self._track.latest_utterance_id)
-            self._origin_unaware_until = now + BARGE_IN_HEARD_S_MAX
+            self._interruption.answer_cut(now)
             self._cut_voice(now)
         elif utterance_id:
             self._cut_voice(now)
@@ -257,7 +259,7 @@ class Session:
     def _cut_voice(self, now: float) -> None:
         self._services.animator.speech_cut(self._slot)
         self._narrator.cut()
-        self._cut_until = now + CUT_FLAG_S
+        self._interruption.cut(now)
 
     def _receive_feedback(self, feedback: Feedback, now: float) -> None:
         self._delivery.receive(feedback, now)
@@ -286,12 +288,12 @@ class Session:
             case SpeechPacket():
                 self._speech_packet(message, now)
                 return
-            case SpeechStart() if now < self._origin_unaware_until:
+            case SpeechStart() if self._interruption.refuses(now):
                 # Sent before the origin heard of the barge-in: the next clause of the answer that was cut.
                 self._track.cancel(message.utterance_id)
                 self._services.metrics.dropped("cut-answer")
                 return
-            case ReplyText() if now < self._origin_unaware_until or self._track.is_cancelled(message.utterance_id):
+            case ReplyText() if self._interruption.refuses(now) or self._track.is_cancelled(message.utterance_id):
                 return
             case SpeechStart():
                 if (dropped := self._track.start(message.utterance_id)) is not None:
@@ -304,7 +306,7 @@ class Session:
             case SpeechCancel():
                 self._cancelled(message.utterance_id, now)
             case TurnState():
-                self._origin_unaware_until = 0.0
+                self._interruption.origin_heard()
                 self._turn_ended = message.state == "thinking"
                 trigger = _TURN_TRIGGERS.get(message.state)
                 # The ear is ahead of the origin: who is heard now is not taken for silent.
@@ -318,7 +320,7 @@ class Session:
         self._narrator.receive(message)
 
     def _speech_packet(self, packet: SpeechPacket, now: float) -> None:
-        if not _is_voice(packet.opus):
+        if not is_voice(packet.opus):
             self._services.metrics.dropped("bad-voice")
             return
         if (dropped := self._track.push(packet, now)) is not None:
@@ -342,12 +344,17 @@ class Session:
 
     def gather(self, due: float, now: float) -> AnimatorRow | None:
         """See edge.conductor.Conducted."""
-        if not self._connected:
+        if not self._presence.begun:
             return None
+        if self._presence.gone(now):
+            self._end("connection-lost")
+            return None
+        if self._presence.resume_due(now):
+            self._narrator.resume(self._presence.resume_token(now), RESUME_TOKEN_LIFETIME_S)
+        if self._presence.sign_of_life_due(now):
+            self._say_opened(now)
         for event in self._hearing.tick(now):
             self._noticed(event, now)
-        if now - self._opened_at > SIGN_OF_LIFE_S:
-            self._say_opened(now)
         if self._narrator.words_pending:
             self._narrator.heard(self._heard.audible(sent=self._plan.media_time, now=now))
         if self._plan.covered:
@@ -380,17 +387,12 @@ class Session:
         if plan.idle:
             self._delivery.send_idle(frame=frame, state=self._face.state, media_time=media_time, now=due)
         else:
-            flags = AccessUnitFlags(0)
-            if self._ducked:
-                flags |= AccessUnitFlags.DUCK
-            if due < self._cut_until:
-                flags |= AccessUnitFlags.CUT
             self._delivery.send(
                 frame=frame,
                 opus=[placed.opus for placed in voice],
                 silent_ticks=plan.ticks,
                 state=self._face.state,
-                flags=flags,
+                flags=self._interruption.flags(due),
                 media_time=media_time,
                 now=due,
             )
@@ -415,7 +417,7 @@ class Session:
 
     def _extend_packet(self, now: float) -> None:
         idle = self._face.state is FaceState.IDLE and now - self._face.since > IDLE_THIN_AFTER_S
-        quiet = not self._track.active and now > self._cut_until
+        quiet = not self._track.active and self._interruption.settled(now)
         self._plan.extend(self._delivery.ticks_per_packet, quiet=quiet, idle=idle)
         if self._plan.voice:
             self._heard.sent(self._plan.voice[-1], self._plan.end)
@@ -423,7 +425,7 @@ class Session:
     def _follow_voice(self, placed: Placed, now: float) -> None:
         if placed.opus:
             if self._face.state is not FaceState.SPEAKING:
-                self._cut_until = 0.0
+                self._interruption.voice_begins()
                 self._trigger(Trigger.VOICE_BEGAN, now)
                 self._narrator.voice(True)
             start = self._track.start_of(placed.utterance_id)
@@ -431,7 +433,7 @@ class Session:
                 self._narrator.utterance_placed(placed.utterance_id, start)
 
     def _voice_over(self) -> None:
-        self._ducked = False
+        self._interruption.ducked = False
         self._narrator.voice(False)
         self._edge_time.voice_over(self._heard.utterance_id)
 
@@ -451,26 +453,18 @@ class Session:
             self._narrator.state(self._face.state)
 
     def _say_opened(self, now: float) -> None:
-        self._opened_at = now
         link = self.links.link
-        protocol = link.protocol if link else "unknown"
-        self._send_up(Opened(epoch=self.claims.epoch, transport=protocol))
+        self._presence.life_shown(now)
+        self._send_up(Opened(epoch=self.claims.epoch, transport=link.protocol if link else "unknown"))
 
     def _send_up(self, message: UpMessage) -> None:
         self._services.send_up(self.claims.session_id, message)
-
-    def _send_control(self, message: str) -> None:
-        link = self.links.link
-        if link is not None:
-            link.send_control(message)
 
     def _end(self, reason: str) -> None:
         if self._ended:
             return
         self._ended = True
-        if self._connected:
-            self._services.metrics.sessions_active.dec()
-        self._connected = False
+        self._presence.went(self._services.clock())
         self._delivery.end()
         self._services.metrics.speech_underruns.inc(self._track.underruns)
         self._services.metrics.speech_holes.inc(self._track.holes)
@@ -478,11 +472,3 @@ class Session:
         self._send_up(Closed(reason=reason))
         self.links.close_all(reason)
         self._on_ended(reason)
-
-
-def _is_voice(opus: bytes) -> bool:
-    """One tick of Opus that fits into a packet: what else an origin sends would take the track's time apart."""
-    try:
-        return len(opus) <= VOICE_PACKET_SIZE_BYTES_MAX and duration_samples(opus) == TICK_SAMPLES
-    except RemoteProtocolError:
-        return False

@@ -12,6 +12,7 @@ from core.fabric.bus import Bus, Subscription
 from core.session.claims import Claims
 from core.speech.messages import decode_down, down_subject
 from edge.conductor import Conductor
+from edge.resume import ResumeTokens
 from edge.session import Session, SessionServices
 from edge.session_links import SessionLink
 from edge.transports.link import ViewerLink
@@ -36,6 +37,7 @@ class Sessions:
     Args:
         capacity: sessions this POP admits at once.
         seed: entropy for a face's behaviour, called once per session.
+        token_bytes: random bytes for resume tokens.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Sessions:
         services: SessionServices,
         capacity: int,
         seed: Callable[[], int],
+        token_bytes: Callable[[int], bytes],
     ) -> None:
         self._bus = bus
         self._conductor = conductor
         self._services = services
         self._capacity = capacity
         self._seed = seed
+        self._tokens = ResumeTokens(token_bytes)
         self._held: dict[str, _Held] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -76,6 +80,7 @@ class Sessions:
             seed=self._seed(),
             on_ended=lambda reason: self._ended(claims.session_id, reason),
             close_link=self._close_link,
+            issue_resume=lambda: self._tokens.issue(claims.session_id, self._services.clock()),
         )
         placeholder = _Held(session, _NO_SUBSCRIPTION)
         self._held[claims.session_id] = placeholder  # before the first await: two offers must not both get in
@@ -90,6 +95,16 @@ class Sessions:
         placeholder.listener = asyncio.create_task(self._listen(session, placeholder.subscription))
         self._conductor.add(session)
         return session.links.open()
+
+    def resume(self, token: str, session_id: str) -> SessionLink:
+        """Open another link of a session that is here.
+
+        Raises: AdmissionError: `draining`, and see `ResumeTokens.redeem`.
+        """
+        if self._draining:
+            raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
+        self._tokens.redeem(token, session_id, self._services.clock())
+        return self._held[session_id].session.links.open(on_failed=lambda: self._tokens.restore(token))
 
     def ids(self) -> tuple[str, ...]:
         """Sessions that are here now."""
@@ -123,6 +138,7 @@ class Sessions:
         held = self._held.pop(session_id, None)
         if held is None:
             return
+        self._tokens.forget(session_id)
         self._conductor.remove(held.session)
         self._later(self._free(held))
         _log.info("session %s ended: %s", session_id, reason)

@@ -16,8 +16,9 @@ from core.stream.rate_control import LadderController, RateController
 from core.wire.access_unit import AccessUnit, decode_access_unit
 from edge.animator import Animator
 from edge.conductor import Conductor
-from edge.ear import EarEvent, EarKind
+from edge.ear import EarEvent, EarKind, Listening
 from edge.hearing import Hearing
+from edge.listening import ListeningRound
 from edge.metrics import PopMetrics
 from edge.session import Session, SessionServices
 from edge.transports.link import MicrophoneUnit, ViewerLink
@@ -77,11 +78,12 @@ class ScriptedEar:
         self.next: list[EarEvent] = []
         self.heard_played = 0
 
-    def receive(self, unit: MicrophoneUnit, now: float) -> list[EarEvent]:
+    def listen(self, unit: MicrophoneUnit, now: float) -> Listening:
         events, self.next = self.next, []
         for event in events:
             self.speaking = event.kind in ("started", "resumed") or (self.speaking and event.kind != "paused")
         return events
+        yield
 
     def handle_timer(self, now: float) -> list[EarEvent]:
         return []
@@ -107,12 +109,13 @@ class Stage:
             animator=self.animator,
             metrics=self.metrics,
             send_up=lambda _session_id, message: self.up.append(message),
-            make_hearing=lambda send_up: Hearing(ear=self.ear, send_up=send_up),  # type: ignore[arg-type]
+            make_hearing=self._make_hearing,
             make_controller=make_controller,
             fabric_latency_s=lambda: 0.001,
             clock=lambda: self.now,
             wall_clock=lambda: 1_700_000_000.0,
         )
+        self.issued = 0
         self.closing: list[tuple[ViewerLink, str]] = []
         self.session = Session(
             claims=claims(),
@@ -120,11 +123,20 @@ class Stage:
             seed=7,
             on_ended=self.ended.append,
             close_link=lambda link, reason: self.closing.append((link, reason)),
+            issue_resume=self.issue,
         )
         self.door = self.session.links.open()
         self.door.attach(self.link)
         self.conductor.add(self.session)
         self.microphone_timestamp = 0
+
+    def _make_hearing(self, send_up: Callable[[messages.UpMessage], None]) -> Hearing:
+        at_once = ListeningRound(None, lambda work: work())  # type: ignore[arg-type]
+        return Hearing(ear=self.ear, listening_round=at_once, send_up=send_up)  # type: ignore[arg-type]
+
+    def issue(self) -> str:
+        self.issued += 1
+        return f"vvr_{self.issued}"
 
     def connect(self) -> None:
         self.door.on_connected(self.now)

@@ -59,6 +59,11 @@ class Host:
             raise self.error
         return self.doors.setdefault(claims.session_id, Door(claims.session_id, self.abandoned))
 
+    def resume(self, token: str, session_id: str) -> Door:
+        if token != "vvr_good":
+            raise AdmissionError("token-spent", "The token has been used.")
+        return self.doors.setdefault(f"{session_id} again", Door(session_id, self.abandoned))
+
 
 class Pop:
     """The application, its parts and an HTTP client."""
@@ -139,7 +144,7 @@ async def test_offer_trickle_and_delete(pop: Pop) -> None:
     assert code(await pop.http.patch(location, content="x", headers=OFFER), 415) == "unsupported-media-type"
     ended = await pop.http.delete(location)
     assert ended.status_code == 200
-    assert listener.reasons == ["closed-by-viewer"]
+    assert listener.reasons == ["viewer-left"]
     assert code(await pop.http.delete(location), 404) == "not-found"
     assert code(await pop.http.patch(location, content="a=end-of-candidates\r\n", headers=FRAGMENT), 404) == "not-found"
     await viewer.aclose()
@@ -165,6 +170,16 @@ async def test_bad_tickets(pop: Pop) -> None:
     assert code(response, 503) == "keys-unavailable"
     assert response.headers["Retry-After"]
     await fresh.http.aclose()
+
+
+async def test_a_resume_token_goes_where_a_ticket_goes(pop: Pop) -> None:
+    viewer = Viewer()
+    response = await pop.offer(await viewer.offer(), token="vvr_good")
+    assert response.status_code == 201
+    await viewer.accept(response.text)
+    await until(pop.host.doors["s1 again"].connected.is_set)
+    await viewer.aclose()
+    assert code(await pop.offer("v=0", token="vvr_used"), 401) == "token-spent"
 
 
 async def test_bad_offers(pop: Pop) -> None:

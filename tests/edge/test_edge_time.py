@@ -15,9 +15,12 @@ from edge.narrator import Narrator
 class Told:
     def __init__(self, fabric_s: float | None = 0.002) -> None:
         self.messages: list[dict[str, Any]] = []
-        narrator = Narrator(send=lambda text: self.messages.append(json.loads(text)), wall_clock=lambda: 0.0)
+        narrator = Narrator(send=self.tell, keep=self.tell, wall_clock=lambda: 0.0)
         narrator.receive(SpeechStart(utterance_id=1, turn_id=7))
         self.time = EdgeTime(narrator=narrator, fabric_latency_s=lambda: fabric_s)
+
+    def tell(self, text: str) -> None:
+        self.messages.append(json.loads(text))
 
     @property
     def stages(self) -> list[dict[str, Any]]:

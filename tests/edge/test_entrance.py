@@ -23,7 +23,12 @@ class House:
         self.origin = Origin()
         self.registry = CollectorRegistry()
         self.heard = Listener()
-        self.links = SessionLinks(events=self.heard, close=lambda _link, _reason: None)
+        self.links = SessionLinks(
+            events=self.heard,
+            close=lambda _link, _reason: None,
+            fail=lambda _reason: None,
+            on_dropped=lambda _reason: None,
+        )
         keys = KeySet(self.origin.fetch, clock=lambda: self.origin.now)
         self.entrance = Entrance(
             admission=Admission(pop="local", issuer="https://origin.example", keys=keys),
@@ -35,6 +40,11 @@ class House:
     async def open(self, claims: Claims) -> Door:
         if self.links.current is not None:
             raise AdmissionError("session-exists", "This session already has a viewer.")
+        return self.links.open()
+
+    def resume(self, token: str, session_id: str) -> Door:
+        if (token, session_id) != ("vvr_good", "s1"):
+            raise AdmissionError("token-spent", "The token has been used.")
         return self.links.open()
 
     def setups(self, result: str, reason: str = "") -> float | None:
@@ -71,3 +81,19 @@ async def test_a_ticket_does_not_open_what_it_does_not_name() -> None:
         await house.entrance.admit(house.origin.ticket(), "s1", scope="another", now_wall=NOW)
     assert refused.value.code == "wrong-scope"
     assert house.setups("refused", "wrong-scope") == 1
+
+
+async def test_a_resume_token_opens_another_link_whatever_the_scope() -> None:
+    house = House()
+    first = await house.entrance.admit(house.origin.ticket(), "s1", scope=SCOPE_WEBRTC, now_wall=NOW)
+    first.attach(RecordingLink())
+    first.events.on_connected(1.0)
+    second = await house.entrance.admit("vvr_good", "s1", scope="another", now_wall=NOW)
+    link = RecordingLink()
+    second.attach(link)
+    second.events.on_connected(2.0)
+    assert house.links.link is link
+    with pytest.raises(AdmissionError, match="used"):
+        await house.entrance.admit("vvr_bad", "s1", scope=SCOPE_WEBRTC, now_wall=NOW)
+    assert house.setups("refused", "token-spent") == 1
+    assert house.setups("accepted") == 2

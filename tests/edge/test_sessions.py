@@ -8,13 +8,21 @@ import pytest
 
 from core.errors import AdmissionError
 from core.fabric.memory import MemoryBus
+from core.host.entropy import SeededEntropy
 from core.speech import messages
 from edge.sessions import Sessions
 from tests.edge.stage import RecordingLink, Stage, claims
 
 
 def _sessions(stage: Stage, bus: MemoryBus, capacity: int = 2) -> Sessions:
-    return Sessions(bus=bus, conductor=stage.conductor, services=stage.services, capacity=capacity, seed=lambda: 3)
+    return Sessions(
+        bus=bus,
+        conductor=stage.conductor,
+        services=stage.services,
+        capacity=capacity,
+        seed=lambda: 3,
+        token_bytes=SeededEntropy(1).token_bytes,
+    )
 
 
 async def test_a_pop_admits_up_to_its_capacity_and_each_session_once() -> None:
@@ -38,7 +46,9 @@ async def test_what_the_origin_says_reaches_the_session_and_garbage_does_not_hur
     stage, bus = Stage(), MemoryBus()
     sessions = _sessions(stage, bus)
     link = RecordingLink()
-    (await sessions.open(claims("a"))).attach(link)
+    end = await sessions.open(claims("a"))
+    end.attach(link)
+    end.on_connected(stage.now)
     await bus.publish(messages.down_subject("a"), b"\xc1garbage")
     await bus.publish(messages.down_subject("a"), messages.encode(messages.Mood(label="calm", valence=0, arousal=0)))
     for _ in range(20):
@@ -56,7 +66,9 @@ async def test_one_session_can_be_sent_away_and_says_so() -> None:
     stage, bus = Stage(), MemoryBus()
     sessions = _sessions(stage, bus)
     link = RecordingLink()
-    (await sessions.open(claims("a"))).attach(link)
+    end = await sessions.open(claims("a"))
+    end.attach(link)
+    end.on_connected(stage.now)
     sessions.end("a", "origin-lost")
     sessions.end("unknown", "origin-lost")
     assert sessions.ids() == ()
