@@ -9,7 +9,7 @@ user's only where it is louder than that echo can be (`edge.ear_echo`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,7 +24,7 @@ from edge.ear_sound import MicrophoneDecoder, level_decibels
 from edge.inference import VAD_SAMPLE_RATE_HZ, VAD_WINDOW_SAMPLES, VadState, VoiceActivity
 from edge.transports.link import MicrophoneUnit
 
-__all__ = ["Ear", "EarEvent", "EarKind"]
+__all__ = ["Ear", "EarEvent", "EarKind", "Listening"]
 
 EarKind = Literal["started", "paused", "resumed", "duck", "cut", "release"]
 """started/resumed: the user speaks; paused: seems to have stopped; duck/cut/release: stages of a barge-in."""
@@ -42,6 +42,10 @@ class EarEvent:
     kind: EarKind
     timestamp: int
 
+
+Listening = Generator[NDArray[np.float32], float, list[EarEvent]]
+"""An ear at work: yields windows (float32[512] at 16 kHz), is sent the probability of speech of each."""
+_Steps = Generator[NDArray[np.float32], float, None]
 
 _HOP_SAMPLES: Final = round(HOP_S * VAD_SAMPLE_RATE_HZ)
 _TICKS_PER_SAMPLE: Final = MEDIA_CLOCK_HZ // VAD_SAMPLE_RATE_HZ
@@ -130,41 +134,61 @@ class Ear:
         """
         self._echo.played(np.frombuffer(log_mel, np.uint8) if isinstance(log_mel, bytes) else log_mel, now)
 
+    @property
+    def vad_state(self) -> VadState:
+        """What the voice model remembers of this microphone."""
+        return self._vad_state
+
     def receive(self, unit: MicrophoneUnit, now: float) -> list[EarEvent]:
-        """One microphone packet.
+        """One microphone packet, heard alone.
 
         Returns: what happened, in order of time.
         """
+        return self._alone(self.listen(unit, now))
+
+    def listen(self, unit: MicrophoneUnit, now: float) -> Listening:
+        """One microphone packet, in steps: asks for the probability of speech of each window, in order."""
         self._received_at = now
         expected = self._next_timestamp
         if expected is not None and unit.timestamp < expected:
             return []  # late: its place has been judged without it
         events: list[EarEvent] = []
         if expected is not None and unit.timestamp > expected:
-            self._silence(
+            yield from self._silence(
                 min((unit.timestamp - expected) // _TICKS_PER_SAMPLE, _GAP_SAMPLES_MAX), expected, now, events
             )
         if self._silent(unit):
             self.skipped += 1
             self._echo.silent(now)
             self._next_timestamp = unit.timestamp + TICK_SAMPLES
-            self._silence(TICK_SAMPLES // _TICKS_PER_SAMPLE, unit.timestamp, now, events)
+            yield from self._silence(TICK_SAMPLES // _TICKS_PER_SAMPLE, unit.timestamp, now, events)
             return events
         sound = self._decode(unit.payload)
         self.decoded += 1
         self._next_timestamp = unit.timestamp + max(len(sound) * _TICKS_PER_SAMPLE, TICK_SAMPLES)
-        self._hear(sound, unit.timestamp, now, events)
+        yield from self._hear(sound, unit.timestamp, now, events)
         return events
+
+    def _alone(self, listening: Listening) -> list[EarEvent]:
+        try:
+            window = next(listening)
+            while True:
+                window = listening.send(float(self._vad.run([self._vad_state], window[None])[0]))
+        except StopIteration as done:
+            events: list[EarEvent] = done.value
+            return events
 
     def handle_timer(self, now: float) -> list[EarEvent]:
         """Call every tick: a microphone that stopped sending in the middle of speech is silence too."""
+        if not (self.speaking or self._barge) or self._next_timestamp is None or now - self._received_at <= _LOST_S:
+            return []
+        return self._alone(self._lost(self._next_timestamp, now))
+
+    def _lost(self, start: int, now: float) -> Listening:
         events: list[EarEvent] = []
-        active = self.speaking or bool(self._barge)
-        if active and self._next_timestamp is not None and now - self._received_at > _LOST_S:
-            start = self._next_timestamp
-            samples = int((now - self._received_at) * VAD_SAMPLE_RATE_HZ)
-            self._received_at = now
-            self._silence(min(samples, _GAP_SAMPLES_MAX), start, now, events)
+        samples = int((now - self._received_at) * VAD_SAMPLE_RATE_HZ)
+        self._received_at = now
+        yield from self._silence(min(samples, _GAP_SAMPLES_MAX), start, now, events)
         return events
 
     # --- gate ----------------------------------------------------------------------------------------------------
@@ -188,12 +212,12 @@ class Ear:
 
     # --- listening -----------------------------------------------------------------------------------------------
 
-    def _silence(self, samples: int, timestamp: int, now: float, events: list[EarEvent]) -> None:
+    def _silence(self, samples: int, timestamp: int, now: float, events: list[EarEvent]) -> _Steps:
         """Sound that was not sent or not decoded."""
         if not self.speaking and not self._barge and self._onset is None:
             self._forget_sound()
             return
-        self._hear(np.zeros(samples, np.float32), timestamp, now, events)
+        yield from self._hear(np.zeros(samples, np.float32), timestamp, now, events)
 
     def _forget_sound(self) -> None:
         if len(self._pending) or self.probability:
@@ -203,8 +227,8 @@ class Ear:
         self._rest = np.zeros(0, np.float32)
         self.level = 0.0
 
-    def _hear(self, sound: NDArray[np.float32], timestamp: int, now: float, events: list[EarEvent]) -> None:
-        self._judge_voice(sound)
+    def _hear(self, sound: NDArray[np.float32], timestamp: int, now: float, events: list[EarEvent]) -> _Steps:
+        yield from self._judge_voice(sound)
         user = self._echo.user_is_heard(sound, now)
         whole = np.concatenate((self._rest, sound))
         start = timestamp - len(self._rest) * _TICKS_PER_SAMPLE
@@ -218,12 +242,12 @@ class Ear:
         if self.speaking:
             self._may_end(start + (hops - 1) * _HOP_SAMPLES * _TICKS_PER_SAMPLE, events)
 
-    def _judge_voice(self, sound: NDArray[np.float32]) -> None:
+    def _judge_voice(self, sound: NDArray[np.float32]) -> _Steps:
         self._pending = np.concatenate((self._pending, sound))
         while len(self._pending) >= VAD_WINDOW_SAMPLES:
             window = self._pending[:VAD_WINDOW_SAMPLES]
             self._pending = self._pending[VAD_WINDOW_SAMPLES:]
-            self.probability = float(self._vad.run([self._vad_state], window[None])[0])
+            self.probability = yield window
             self._said.push_probability(self.probability)
 
     def _window(self, level_db: float, timestamp: int, user: bool, events: list[EarEvent]) -> None:

@@ -23,6 +23,7 @@ from core.speech.messages import MicrophonePacket, UpMessage
 from core.wire.opus_padding import duration_samples, silence
 from edge.ear import Ear, EarEvent
 from edge.inference import VoiceActivity
+from edge.listening import ListeningRound
 from edge.transports.link import MicrophoneUnit
 
 __all__ = ["Hearing", "HearingFactory"]
@@ -33,14 +34,19 @@ _FILL_AFTER_S: Final = 3 * TICK_S
 
 
 class HearingFactory:
-    """Makes the hearing of each session around one voice activity model."""
+    """Makes the hearing of each session around one voice activity model.
 
-    def __init__(self) -> None:
+    Args:
+        later: see ListeningRound.
+    """
+
+    def __init__(self, later: Callable[[Callable[[], None]], object]) -> None:
         self._vad = VoiceActivity()
+        self._round = ListeningRound(self._vad, later)
 
     def __call__(self, send_up: Callable[[UpMessage], None]) -> Hearing:
         """One session's hearing; `send_up` takes what goes to the origin."""
-        return Hearing(ear=Ear(self._vad), send_up=send_up)
+        return Hearing(ear=Ear(self._vad), listening_round=self._round, send_up=send_up)
 
 
 class Hearing:
@@ -48,11 +54,13 @@ class Hearing:
 
     Args:
         ear: judges what is heard.
+        listening_round: in which the ear's packets take part.
         send_up: takes what goes to the origin.
     """
 
-    def __init__(self, *, ear: Ear, send_up: Callable[[UpMessage], None]) -> None:
+    def __init__(self, *, ear: Ear, listening_round: ListeningRound, send_up: Callable[[UpMessage], None]) -> None:
         self._ear = ear
+        self._round = listening_round
         self._send_up = send_up
         self._preroll: deque[MicrophoneUnit] = deque(maxlen=MICROPHONE_PREROLL_PACKETS)
         self._open_until = 0.0
@@ -70,9 +78,24 @@ class Hearing:
         """The user speaks, as far as the ear knows."""
         return self._ear.speaking
 
-    def receive(self, unit: MicrophoneUnit, now: float) -> list[EarEvent]:
-        """One packet. Returns: what the ear noticed."""
-        events = self._ear.receive(unit, now)
+    def receive(
+        self, unit: MicrophoneUnit, now: float, tell: Callable[[EarEvent], None], fail: Callable[[], None]
+    ) -> None:
+        """One packet.
+
+        Args:
+            tell: told what the ear notices, soon.
+            fail: called instead when the ear breaks.
+        """
+
+        def heard(events: list[EarEvent]) -> None:
+            self._pass_on(unit, now)
+            for event in events:
+                tell(event)
+
+        self._round.add(self._ear, unit, now, heard, fail)
+
+    def _pass_on(self, unit: MicrophoneUnit, now: float) -> None:
         self._received_at = now
         self._filled = 0
         if self._listening(now):
@@ -82,7 +105,6 @@ class Hearing:
         else:
             self._preroll.append(unit)
             self._next_timestamp = None
-        return events
 
     def tick(self, now: float) -> list[EarEvent]:
         """Call every 20 ms. Returns: what the ear noticed when nothing came."""
