@@ -1,4 +1,4 @@
-import type { Link } from "../transports/link";
+import type { Link, LinkProtocol } from "../transports/link";
 import { decodeControl, encodeControl } from "../wire/control";
 import { forgetTrouble, openLink } from "./chooseTransport";
 import { Connector } from "./connector";
@@ -75,6 +75,11 @@ export class Session extends TypedEmitter<SessionEvents> {
   /** The character's voice as it arrives (before ducking); null while not connected. */
   get voiceStream(): MediaStream | null {
     return this.#connector.link?.sound.stream ?? null;
+  }
+
+  /** How the POP is reached; null while not connected. */
+  get protocol(): LinkProtocol | null {
+    return this.#connector.link?.protocol ?? null;
   }
 
   /** The session's id at origin and POP; null before the first ticket. */
