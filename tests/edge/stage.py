@@ -134,10 +134,6 @@ class Stage:
         at_once = ListeningRound(None, lambda work: work())  # type: ignore[arg-type]
         return Hearing(ear=self.ear, listening_round=at_once, send_up=send_up)  # type: ignore[arg-type]
 
-    def _make_hearing(self, send_up: Callable[[messages.UpMessage], None]) -> Hearing:
-        at_once = ListeningRound(None, lambda work: work())  # type: ignore[arg-type]
-        return Hearing(ear=self.ear, listening_round=at_once, send_up=send_up)  # type: ignore[arg-type]
-
     def issue(self) -> str:
         self.issued += 1
         return f"vvr_{self.issued}"
