@@ -176,6 +176,11 @@ class Screen:
             self._recording.drawn.append(Drawn(now, float(sample.pose.weights[_JAW]), sample.source))
         return sample.pose
 
+    @property
+    def keyframe_request(self) -> bool:
+        """See UnitReceiver.keyframe_request."""
+        return self._receiver.keyframe_request
+
     def feedback_due(self, now: float) -> bool:
         """See UnitReceiver.feedback_due."""
         return self._receiver.feedback_due(now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,12 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--pop", metavar="URL", default=_POP, help=f"the POP (default: {_POP})")
     parser.add_argument("--origin", metavar="URL", help="the origin (default: what the POP says)")
     parser.add_argument("--character", metavar="NAME", help="who to talk to (default: the origin's choice)")
+    parser.add_argument(
+        "--transport",
+        choices=("auto", "webrtc", "webtransport"),
+        default="auto",
+        help="auto (default): WebTransport where the POP offers it and UDP gets through, else WebRTC",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the answer as heard to this WAV file")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="wait this long for an answer (20)")
@@ -89,22 +96,29 @@ async def _converse(options: argparse.Namespace) -> int:
         with _LiveLine(enabled=not options.json) as live:
             live.say("connecting …")
             async with Viewer.connect(
-                origin=origin, pop=options.pop, character=options.character, microphone=samples is not None
+                origin=origin,
+                pop=options.pop,
+                character=options.character,
+                transport=options.transport,
+                microphone=samples is not None,
             ) as viewer:
                 await settle(viewer, timeout_s=options.timeout)
                 turn = await ask(
                     viewer, samples=samples, text=options.text, timeout_s=options.timeout, on_change=live.show
                 )
                 character = viewer.ticket.character
+                transport, fec = viewer.transport or "none", viewer.screen.fec
     except ViewerError as error:
         sys.stderr.write(f"visavis: {error}\n")
         return _EXIT_MISTAKE
     if options.out is not None and turn.answered:
         write_wav(options.out, turn.reply_audio)
     if options.json:
-        sys.stdout.write(json.dumps(report(turn), allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(report(turn, transport, fec), allow_nan=False) + "\n")
     else:
         _print(turn, character, options)
+        losses = ", ".join(f"{count} {what}" for what, count in fec.items())
+        sys.stdout.write(f"{transport}; units: {losses}\n")
     if turn.answered:
         return 0
     sys.stderr.write(f"visavis: no answer within {options.timeout:g} s{_why(turn)}.\n")
@@ -117,9 +131,14 @@ def _why(turn: Turn) -> str:
     return "" if turn.transcript else "; no word of the question was understood"
 
 
-def report(turn: Turn) -> dict[str, Any]:
-    """The JSON object of `--json`; what could not be measured is null."""
+def report(turn: Turn, transport: str, fec: Mapping[str, int]) -> dict[str, Any]:
+    """The JSON object of `--json`; what could not be measured is null.
+
+    Args:
+        fec: see loadtests.screen.Screen.fec.
+    """
     return {
+        "transport": transport,
         "transcript": turn.transcript,
         "reply_text": turn.reply_text,
         "first_motion_ms": _rounded(turn.first_motion_ms),
@@ -129,6 +148,7 @@ def report(turn: Turn) -> dict[str, Any]:
         "mean_frame_bytes": _rounded(turn.mean_frame_bytes),
         "av_offset_ms": _rounded(turn.av_offset_ms),
         "stages": {name: round(value, 2) for name, value in turn.stages.items()},
+        "fec": dict(fec),
     }
 
 

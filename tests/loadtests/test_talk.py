@@ -120,8 +120,9 @@ def test_report_has_exactly_the_promised_keys_and_is_json() -> None:
         faults=(),
         reply_audio=np.zeros(0, dtype=np.float32),
     )
-    report = talk.report(turn)
+    report = talk.report(turn, "webtransport", {"lost": 2, "repaired": 1, "late": 0})
     assert list(report) == [
+        "transport",
         "transcript",
         "reply_text",
         "first_motion_ms",
@@ -131,7 +132,9 @@ def test_report_has_exactly_the_promised_keys_and_is_json() -> None:
         "mean_frame_bytes",
         "av_offset_ms",
         "stages",
+        "fec",
     ]
     assert json.loads(json.dumps(report, allow_nan=False))["first_motion_ms"] == 101.23
     assert report["first_audio_ms"] is None
     assert report["stages"] == {"think": 1.23}
+    assert (report["transport"], report["fec"]["repaired"]) == ("webtransport", 1)

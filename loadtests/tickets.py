@@ -1,0 +1,148 @@
+"""Leave to talk: asking an origin for a session, and a POP for its origin."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from core.errors import VisavisError
+
+__all__ = [
+    "HTTP_TIMEOUT_S",
+    "Ticket",
+    "ViewerError",
+    "WebTransportOffer",
+    "fetch_ticket",
+    "find_origin",
+    "problem",
+    "reason",
+]
+
+HTTP_TIMEOUT_S: Final = 10.0
+
+
+class ViewerError(VisavisError):
+    """The conversation cannot be had. The message is one sentence for people.
+
+    Attributes:
+        code: `origin-unreachable`, `origin-refused`, `pop-unreachable`, `pop-refused`, `connect-timeout`,
+            `connection-lost` or `goaway`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class WebTransportOffer:
+    """Where a POP answers WebTransport, and base64 SHA-256 of its certificates; none: a CA's certificate."""
+
+    url: str
+    certificate_hashes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """Leave to hold one conversation at one POP.
+
+    Attributes:
+        webtransport: None where the POP offers none.
+    """
+
+    session_id: str
+    character: str
+    pop_name: str
+    pop_url: str
+    token: str
+    webtransport: WebTransportOffer | None = None
+
+
+async def fetch_ticket(
+    origin: str, *, pop: str | None = None, character: str | None = None, api_key: str | None = None
+) -> Ticket:
+    """Ask an origin for a session.
+
+    Args:
+        origin: its URL.
+        pop: URL of the POP to use; None: the first one offered.
+        character: who to talk to; None: the origin's default.
+        api_key: for origins that ask for one.
+    Raises:
+        ViewerError: the origin cannot be reached or refuses, or does not offer that POP.
+    """
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    body = {"character": character} if character else {}
+    async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=False) as http:
+        try:
+            response = await http.post(f"{origin.rstrip('/')}/v1/sessions", json=body, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ViewerError(
+                "origin-unreachable", f"The origin at {origin} cannot be reached ({reason(error)}); is it running?"
+            ) from error
+    if response.status_code != httpx.codes.CREATED:
+        raise ViewerError("origin-refused", f"The origin at {origin} refused a session: {problem(response)}")
+    try:
+        answer = response.json()
+        offers = answer["pops"]
+        chosen = next((o for o in offers if pop is None or o["url"].rstrip("/") == pop.rstrip("/")), None)
+        if chosen is None and len(offers) == 1 and pop is not None:
+            chosen = {**offers[0], "url": pop}  # the same POP under another name (localhost, a tunnel)
+        if chosen is None:
+            raise ViewerError("origin-refused", f"The origin at {origin} offers no POP{f' at {pop}' if pop else ''}.")
+        return Ticket(
+            session_id=str(answer["session_id"]),
+            character=str(answer["character"]["name"]),
+            pop_name=str(chosen["name"]),
+            pop_url=str(chosen["url"]),
+            token=str(chosen["token"]),
+            webtransport=_offer(chosen.get("webtransport")),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ViewerError("origin-refused", f"{origin} answered, but not like an origin of Visavis.") from error
+
+
+def _offer(found: Any) -> WebTransportOffer | None:
+    if found is None:
+        return None
+    return WebTransportOffer(str(found["url"]), tuple(str(one) for one in found.get("certificate_hashes", ())))
+
+
+async def find_origin(pop: str) -> str:
+    """Ask a POP which origin its page talks to.
+
+    Raises:
+        ViewerError: the POP cannot be reached, or does not say.
+    """
+    async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=False) as http:
+        try:
+            response = await http.get(f"{pop.rstrip('/')}/config.json")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ViewerError(
+                "pop-unreachable", f"The POP at {pop} cannot be reached ({reason(error)}); is it running?"
+            ) from error
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        if response.status_code == httpx.codes.OK and (url := str(response.json()["origin_url"])):
+            return url
+    raise ViewerError("pop-refused", f"{pop} answered, but not like a POP of Visavis; give --origin.")
+
+
+def reason(error: Exception) -> str:
+    """Why a request failed, for people."""
+    if isinstance(error, httpx.TimeoutException):
+        return "timed out"
+    return str(error).strip() or type(error).__name__
+
+
+def problem(response: httpx.Response) -> str:
+    """What a refusal says, for people."""
+    with contextlib.suppress(ValueError):
+        document = response.json()
+        if isinstance(document, dict):
+            text = document.get("detail") or document.get("title") or document.get("code")
+            if text:
+                return f"{text} ({document.get('code', response.status_code)})"
+    return f"HTTP {response.status_code}"
