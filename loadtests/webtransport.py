@@ -81,6 +81,13 @@ class _Library:
     configuration: Any
 
 
+@dataclass(slots=True)
+class _Answer:
+    whole: asyncio.Future[None]
+    status: int = 0
+    body: bytes = b""
+
+
 def _library(name: EngineName) -> _Library:
     return _Library(
         importlib.import_module(f"{name}.quic.connection").QuicConnection,
@@ -104,6 +111,7 @@ class WebTransportClient:
         clock: monotonic seconds.
 
     Attributes:
+        headers: of the session's request.
         lone_streams: keyframe copies received.
         dropped: datagrams that were none of ours.
         filter_received: tests: datagrams for which it says False are lost on the way here.
@@ -120,9 +128,7 @@ class WebTransportClient:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         parts = urlsplit(url)
-        self._authority = parts.netloc
         self._address: Any = (parts.hostname or "", parts.port or 443)
-        self._path = session_path(session_id)
         self._events = events
         self._hashes = certificate_hashes
         self._clock = clock
@@ -141,6 +147,14 @@ class WebTransportClient:
         self._welcome: asyncio.Future[None] = self._loop.create_future()
         self._closed = asyncio.Event()
         self._over = False
+        self._answers: dict[int, _Answer] = {}
+        self.headers = {
+            ":method": "CONNECT",
+            ":protocol": "webtransport",
+            ":scheme": "https",
+            ":authority": parts.netloc,
+            ":path": session_path(session_id),
+        }
         self.lone_streams = 0
         self.dropped = 0
         self.filter_received: Callable[[bytes], bool] = lambda data: True
@@ -195,18 +209,25 @@ class WebTransportClient:
             self._end("unreachable")
             raise WebTransportRefusedError("unreachable") from None
 
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Another request on the same connection. Returns: status and body."""
+        stream_id = self._quic.get_next_available_stream_id()
+        answer = self._answers[stream_id] = _Answer(self._loop.create_future())
+        headers = {":method": "GET", ":scheme": "https", ":authority": self.headers[":authority"], ":path": path}
+        self._send_headers(stream_id, headers, end=True)
+        await answer.whole
+        return answer.status, answer.body
+
     def close(self, reason: str = "") -> None:
-        """Say goodbye: a close capsule, and the connection is closed."""
+        """Say goodbye: a close capsule with that reason, and the connection is closed."""
         if not self._over and self._stream_id >= 0:
             with contextlib.suppress(Exception):  # the stream may be closed by now
                 self._http.send_data(self._stream_id, encode_close(0, reason), True)
             self._flush()
-        self._quic.close(error_code=0x100)
-        self._flush()
-        self._end("closed")
+        self._hang_up("closed")
 
     def vanish(self) -> None:
-        """Be gone without a word, like a phone that lost its network."""
+        """Be gone without a word, like a phone that lost its network; nothing after `close`."""
         self._end("closed")
 
     async def wait_closed(self) -> None:
@@ -281,6 +302,9 @@ class WebTransportClient:
             self._loop.remove_reader(self._udp.fileno())
             self._udp.close()
             self._udp = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _readable(self) -> None:
         now = self._clock()
@@ -345,19 +369,15 @@ class WebTransportClient:
 
     def _request(self) -> None:
         if self._hashes and self._certificate_hash() not in self._hashes:
-            self._quic.close(error_code=0x100, reason_phrase="certificate")
-            self._end("certificate")
+            self._hang_up("certificate")
             return
         self._http = self._library.http(self._quic, enable_webtransport=True)
         self._stream_id = self._quic.get_next_available_stream_id()
-        headers = {
-            ":method": "CONNECT",
-            ":protocol": "webtransport",
-            ":scheme": "https",
-            ":authority": self._authority,
-            ":path": self._path,
-        }
-        self._http.send_headers(self._stream_id, [(name.encode(), value.encode()) for name, value in headers.items()])
+        self._send_headers(self._stream_id, self.headers, end=False)
+
+    def _send_headers(self, stream_id: int, headers: dict[str, str], *, end: bool) -> None:
+        self._http.send_headers(stream_id, [(name.encode(), value.encode()) for name, value in headers.items()], end)
+        self._flush()
 
     def _certificate_hash(self) -> str:
         if hasattr(self._quic, "get_peercert"):
@@ -373,15 +393,22 @@ class WebTransportClient:
             case http.HeadersReceived() if event.stream_id == self._stream_id:
                 status = dict(event.headers).get(b":status", b"").decode()
                 if status != "200":
-                    self._end(f"http-{status}")
+                    self._hang_up(f"http-{status}")
                 elif not self._accepted.done():
                     self._accepted.set_result(None)
             case http.DataReceived() if event.stream_id == self._stream_id:
                 with contextlib.suppress(RemoteProtocolError):
                     closed = self._capsules.receive(event.data)
                     if closed is not None or event.stream_ended:
-                        self._end(closed.reason if closed else "closed")
-                        self._quic.close(error_code=0x100)
+                        self._hang_up(closed.reason if closed else "closed")
+            case http.HeadersReceived() | http.DataReceived() if event.stream_id in self._answers:
+                answer = self._answers[event.stream_id]
+                if isinstance(event, http.HeadersReceived):
+                    answer.status = int(dict(event.headers)[b":status"])
+                else:
+                    answer.body += event.data
+                if event.stream_ended and not answer.whole.done():
+                    answer.whole.set_result(None)
             case http.WebTransportStreamDataReceived():
                 self._alone_received(event.stream_id, event.data, event.stream_ended, now)
 
@@ -409,6 +436,11 @@ class WebTransportClient:
         elif not self._over:
             self._events.on_unit(*unit, now)
 
+    def _hang_up(self, reason: str) -> None:
+        self._quic.close(error_code=0x100)
+        self._flush()
+        self._end(reason)
+
     def _end(self, reason: str) -> None:
         if self._over:
             return
@@ -418,10 +450,7 @@ class WebTransportClient:
             if not arrival.done():
                 arrival.set_exception(WebTransportRefusedError(reason))
                 arrival.exception()  # seen: nobody may be waiting for it
-        if reason in ("closed", "connection-lost", "unreachable"):
-            self._unbind()
-        else:
-            self._loop.call_later(0.2, self._unbind)  # the goodbye is still to be sent
+        self._unbind()
         self._closed.set()
         if was_open:
             self._events.on_closed(reason, self._clock())

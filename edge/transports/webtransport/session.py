@@ -49,7 +49,10 @@ _FAREWELL_S: Final = 1.0
 class Entry(Protocol):
     """What an admitted viewer's link is made with; see `edge.entrance.Entry`."""
 
-    events: LinkEvents
+    @property
+    def events(self) -> LinkEvents:
+        """Told of the link."""
+        ...
 
     def attach(self, link: ViewerLink) -> None:
         """The link is being set up."""
