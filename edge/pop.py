@@ -208,19 +208,24 @@ class _Parts:
             health=self._health,
         )
         if udp is not None:
-            self.webtransport = WebTransportServer(
-                udp,
-                engine=load_engine(config.quic_engine),
-                certificates=certificates,
-                admit=lambda token, session_id: self.entrance.admit(
-                    token, session_id, scope=SCOPE_WEBTRANSPORT, now_wall=clock.wall()
-                ),
-                clock=clock,
-                capacity=2 * config.capacity + QUIC_HALF_OPEN_MAX,
-                allowed_origins=config.allowed_origins,
-                health=lambda: {"ok": True, "pop": config.name, **self._health()},
-                on_dropped=metrics.dropped,
-            )
+            self.webtransport = self._serve_webtransport(udp, config, certificates, clock, metrics)
+
+    def _serve_webtransport(
+        self, udp: socket.socket, config: EdgeConfig, certificates: Certificates, clock: Clock, metrics: PopMetrics
+    ) -> WebTransportServer:
+        return WebTransportServer(
+            udp,
+            engine=load_engine(config.quic_engine),
+            certificates=certificates,
+            admit=lambda token, session_id: self.entrance.admit(
+                token, session_id, scope=SCOPE_WEBTRANSPORT, now_wall=clock.wall()
+            ),
+            clock=clock,
+            capacity=2 * config.capacity + QUIC_HALF_OPEN_MAX,
+            allowed_origins=config.allowed_origins,
+            health=lambda: {"ok": True, "pop": config.name, **self._health()},
+            on_dropped=metrics.dropped,
+        )
 
     def _follow(self, metrics: PopMetrics, animator: Animator) -> None:
         conductor = self.conductor
