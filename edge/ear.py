@@ -47,6 +47,7 @@ Listening = Generator[NDArray[np.float32], float, list[EarEvent]]
 """An ear at work: yields windows (float32[512] at 16 kHz), is sent the probability of speech of each."""
 _Steps = Generator[NDArray[np.float32], float, None]
 
+_NOTHING: Final = np.zeros(0, np.float32)
 _HOP_SAMPLES: Final = round(HOP_S * VAD_SAMPLE_RATE_HZ)
 _TICKS_PER_SAMPLE: Final = MEDIA_CLOCK_HZ // VAD_SAMPLE_RATE_HZ
 _SPEECH_PROBABILITY: Final = 0.5
@@ -113,8 +114,8 @@ class Ear:
         self._echo = EchoTest()
         self._gate_floor_db = -70.0
         self._gate_packets = 0
-        self._pending = np.zeros(0, np.float32)
-        self._rest = np.zeros(0, np.float32)
+        self._pending = _NOTHING
+        self._rest = _NOTHING
         self._next_timestamp: int | None = None
         self._received_at = 0.0
         self._paused_at: int | None = None
@@ -221,16 +222,16 @@ class Ear:
 
     def _forget_sound(self) -> None:
         if len(self._pending) or self.probability:
-            self._pending = np.zeros(0, np.float32)
+            self._pending = _NOTHING
             self._vad_state.reset()
             self.probability = 0.0
-        self._rest = np.zeros(0, np.float32)
+        self._rest = _NOTHING
         self.level = 0.0
 
     def _hear(self, sound: NDArray[np.float32], timestamp: int, now: float, events: list[EarEvent]) -> _Steps:
         yield from self._judge_voice(sound)
         user = self._echo.user_is_heard(sound, now)
-        whole = np.concatenate((self._rest, sound))
+        whole = np.concatenate((self._rest, sound)) if len(self._rest) else sound
         start = timestamp - len(self._rest) * _TICKS_PER_SAMPLE
         hops = len(whole) // _HOP_SAMPLES
         for index in range(hops):

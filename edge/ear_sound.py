@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log10
 from typing import Final
 
 import av
@@ -83,4 +84,4 @@ def level_decibels(sound: NDArray[np.float32]) -> float:
     """RMS of a piece in dB below full scale, at least -127."""
     if not len(sound):
         return -127.0
-    return max(-127.0, 10.0 * float(np.log10(float(np.dot(sound, sound)) / len(sound) + 1e-13)))
+    return max(-127.0, 10.0 * log10(float(sound.dot(sound)) / len(sound) + 1e-13))

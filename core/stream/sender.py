@@ -39,6 +39,9 @@ _ENVELOPE_SIZE_BYTES: Final = 19
 """What a packet with an FEC field has beside voice, frame and field, at most: one byte more of Opus' own header, five
 of padding length, four of magic, seven of header, two of frame length."""
 
+_JUDGE_S: Final = 0.08
+"""The controller is told at most this often, though a speaking microphone brings feedback with every packet."""
+
 
 class UnitSender:
     """Numbers, encodes, protects and packs the access units of one viewer's track.
@@ -75,6 +78,7 @@ class UnitSender:
         self._fec = FecEncoder(sound=plays_sound_itself)
         self._controller = self._make_controller()
         self._playout_delay_s = PLAYOUT_DELAY_MS_MAX / 1000 if plays_sound_itself else NETEQ_DELAY_S
+        self._judged_at = -math.inf
         self._keyframe_asked = False
         self._keyframe_copied_at = -math.inf
         self.reception: Reception | None = None
@@ -153,6 +157,9 @@ class UnitSender:
         if isinstance(reception, Dropped):
             return reception
         self.reception = reception
+        if 0.0 <= now - self._judged_at < _JUDGE_S:
+            return None
+        self._judged_at = now
         self._controller.on_feedback(
             loss=reception.loss,
             burst=reception.burst,

@@ -308,7 +308,9 @@ def test_on_a_new_link_the_track_goes_on_and_nothing_counts_as_known() -> None:
     assert made[1].told == []
     for step in range(10):
         _, unit = pack(sender, 0.5, now=1.02 + 0.02 * step)
-        sender.receive_feedback(Feedback(acknowledged=unit.sequence_number, received=(1 << step + 1) - 1), 2.0)
+        sender.receive_feedback(
+            Feedback(acknowledged=unit.sequence_number, received=(1 << step + 1) - 1), 2.0 + 0.1 * step
+        )
     assert not decode_field(unit.fec).sound
     assert unit.fec[0] & 0x0F == 1
     assert made[1].told == [0.0] * 10
