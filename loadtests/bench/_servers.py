@@ -15,19 +15,25 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtp
 from aiortc.rtp import RtpPacket
 
 from core.avatar.frame import REST_FRAME, AnimationFrame
+from core.host.clock import SystemClock
 from core.limits import TICK_S, TICK_SAMPLES
 from edge.animator import AnimatorRow
+from edge.certificates import RotatingCertificates
 from edge.conductor import Conductor
 from edge.transports.link import MicrophoneUnit, ViewerLink
+from edge.transports.quic.endpoint import open_udp
+from edge.transports.quic.engine import EngineName, load_engine
 from edge.transports.webrtc import WebRtcTransport
+from edge.transports.webtransport.server import WebTransportServer
 from loadtests.bench._child import Handlers, prepare
-from loadtests.bench._viewers import on_loopback_only
+from loadtests.bench._viewers import LOOPBACK, on_loopback_only
 
-__all__ = ["Listener", "Sender", "make_aiortc", "make_webrtc"]
+__all__ = ["Listener", "Sender", "make_aiortc", "make_webrtc", "make_webtransport"]
 
 PAYLOAD: Final = b"\xfb\x41\x9c" + bytes(23) + b"\0\0vv" + bytes(150)
 """As long as an access unit with voice, motion and its repair symbols."""
 _SETTLE_S: Final = 0.3
+_CONNECTIONS_MAX: Final = 4_000
 
 
 class Outcome:
@@ -122,16 +128,16 @@ class _NoFace:
         return REST_FRAME
 
 
-def conducted(outcome: Outcome) -> tuple[Conductor, asyncio.Task[None]]:
+def conducted(after_phase: Callable[[], None] = lambda: None) -> tuple[Conductor, asyncio.Task[None]]:
     """A conductor without a face, running."""
-    conductor = Conductor(animator=_NoFace())  # type: ignore[arg-type]
+    conductor = Conductor(animator=_NoFace(), after_phase=after_phase)  # type: ignore[arg-type]
     return conductor, asyncio.create_task(conductor.run())
 
 
 async def make_webrtc() -> Handlers:
     """WebRTC as the POP does it: one loop sends for all, microphone packets are taken as they arrive."""
     outcome = Outcome()
-    conductor, task = conducted(outcome)
+    conductor, task = conducted()
     transport = WebRtcTransport(loopback=True)
     count = 0
 
@@ -219,6 +225,51 @@ def _count(receiver: RTCRtpReceiver, outcome: Outcome) -> None:
 async def _consume(track: MediaStreamTrack) -> None:
     while True:
         await track.recv()
+
+
+async def make_webtransport(engine: EngineName) -> Handlers:
+    """WebTransport as the POP does it."""
+    outcome = Outcome()
+    senders: list[Sender] = []
+
+    async def admit(_token: str, _session_id: str) -> _Entry:
+        return _Entry(outcome, conductor, senders)
+
+    udp = open_udp(LOOPBACK, 0)
+    server = WebTransportServer(
+        udp,
+        engine=load_engine(engine),
+        certificates=RotatingCertificates(),
+        admit=admit,
+        clock=SystemClock(),
+        capacity=_CONNECTIONS_MAX,
+    )
+    conductor, task = conducted(server.flush)
+
+    async def url() -> str:
+        return f"https://{LOOPBACK}:{server.port}"
+
+    _KEPT.append((server, task))
+    return {"url": url, "run": outcome.run, "prepare": prepare}
+
+
+class _Entry:
+    """An admitted viewer of WebTransport."""
+
+    def __init__(self, outcome: Outcome, conductor: Conductor, senders: list[Sender]) -> None:
+        self.events = Listener(outcome)
+        self._outcome = outcome
+        self._conductor = conductor
+        self._senders = senders
+
+    def attach(self, link: ViewerLink) -> None:
+        """See edge.entrance.Entry."""
+        sender = Sender(len(self._senders), link, self._outcome)
+        self._senders.append(sender)
+        self._conductor.add(sender)
+
+    def abandon(self, reason: str) -> None:
+        """See edge.entrance.Entry."""
 
 
 def _handlers(outcome: Outcome, answer: Callable[[list[str]], Awaitable[list[str]]], keep: object) -> Handlers:

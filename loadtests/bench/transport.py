@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtests.bench._child import Child, cores
+from loadtests.bench._quic_viewers import make_quic_viewers
 from loadtests.bench._saturation import DELIVERY_MIN, LATENESS_S_MAX, Search, Trial, find_limit
-from loadtests.bench._servers import make_aiortc, make_webrtc
+from loadtests.bench._servers import make_aiortc, make_webrtc, make_webtransport
 from loadtests.bench._talk_mix import DTX_EVERY_TICKS, PERIOD_TICKS, SPEAKING_TICKS, microphone_packet
 from loadtests.bench._viewers import make_webrtc_viewers
 from loadtests.bench.harness import Result
@@ -30,19 +31,33 @@ _HEAD_START_S: Final = 0.05
 _SESSIONS_MAX: Final = 2_000
 
 
+def _connect_webrtc(server: Child, viewers: Child, count: int) -> int:
+    connected: int = viewers.ask("accept", server.ask("answer", viewers.ask("offers", count)))
+    return connected
+
+
+def _connect_webtransport(server: Child, viewers: Child, count: int) -> int:
+    connected: int = viewers.ask("join", server.ask("url"), count)
+    return connected
+
+
 @dataclass(frozen=True, slots=True)
 class _Way:
     """One of the compared ways to carry a session."""
 
     name: str
-    make_server: Callable[[], Any]
+    server: tuple[Any, ...]
     make_viewers: Callable[..., Any]
+    plain_viewers: bool
+    connect: Callable[[Child, Child, int], int]
     first: int
 
 
 _WAYS: Final = (
-    _Way("webrtc", make_webrtc, make_webrtc_viewers, 100),
-    _Way("webrtc_aiortc", make_aiortc, make_webrtc_viewers, 40),
+    _Way("webrtc", (make_webrtc,), make_webrtc_viewers, True, _connect_webrtc, 100),
+    _Way("webrtc_aiortc", (make_aiortc,), make_webrtc_viewers, True, _connect_webrtc, 40),
+    _Way("webtransport", (make_webtransport, "aioquic"), make_quic_viewers, False, _connect_webtransport, 40),
+    _Way("webtransport_qh3", (make_webtransport, "qh3"), make_quic_viewers, False, _connect_webtransport, 60),
 )
 
 
@@ -85,15 +100,14 @@ def _describe_bounds() -> dict[str, Any]:
 
 def _search(way: _Way, seconds: float, trials: int, on: tuple[int, int]) -> Search:
     with ExitStack() as stack:
-        server = stack.enter_context(Child(way.make_server, core=on[0]))
-        viewers = stack.enter_context(Child(way.make_viewers, microphone_packet, core=on[1], plain=True))
+        server = stack.enter_context(Child(*way.server, core=on[0]))
+        viewers = stack.enter_context(Child(way.make_viewers, microphone_packet, core=on[1], plain=way.plain_viewers))
         connected = 0
 
         def measure(sessions: int) -> Trial:
             nonlocal connected
             while connected < sessions:
-                offers = viewers.ask("offers", min(_VIEWERS_AT_ONCE, sessions - connected))
-                connected = viewers.ask("accept", server.ask("answer", offers))
+                connected = way.connect(server, viewers, min(_VIEWERS_AT_ONCE, sessions - connected))
             return measure_trial(server, viewers, sessions, seconds)
 
         return find_limit(measure, first=way.first, most=_SESSIONS_MAX, trials=trials)
