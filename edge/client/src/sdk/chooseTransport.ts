@@ -18,8 +18,11 @@ const MEMORY_KEY = "visavis-webtransport-trouble";
  */
 export async function openLink(options: LinkOptions, events: LinkEvents): Promise<Link> {
   const { transport, pop, direction, signal } = options;
-  const wanted = transport === "webtransport" || (transport === "auto" && !remembersTrouble());
-  if (!wanted || pop.webtransport === null || !(await webTransportSupported(direction === "sendrecv"))) {
+  const possible = pop.webtransport !== null && (await webTransportSupported(direction === "sendrecv"));
+  if (transport === "webtransport" && !possible) {
+    throw new VisavisError("browser-unsupported", "WebTransport was asked for, but browser or media server have none.");
+  }
+  if (!possible || transport === "webrtc" || (transport === "auto" && remembersTrouble())) {
     return WebRtcLink.open(options, events);
   }
   try {
@@ -35,6 +38,7 @@ export async function openLink(options: LinkOptions, events: LinkEvents): Promis
     const silent = error instanceof VisavisError && error.code === "connection-timeout";
     if (silent || error instanceof PathUnavailable) rememberTrouble();
     if (!(error instanceof PathUnavailable)) throw error;
+    if (transport === "webtransport") throw error.asVisavisError();
     console.warn(`visavis: no WebTransport (${error.message}), WebRTC instead`);
     return WebRtcLink.open(options, events);
   }

@@ -15,11 +15,22 @@ import workerUrl from "./sessionWorker?worker&url";
 
 /** Two round trips and a lost packet on a slow phone; where UDP is blocked nothing comes at all. */
 const READY_TIMEOUT_MS = 1_200;
+/** Where there is no other way, it is worth waiting. */
+const READY_TIMEOUT_ALONE_MS = 8_000;
 const HELLO_TIMEOUT_MS = 4_000;
 
 /** This way does not work here. Nothing was said to the POP: the token is still good for another one. */
 export class PathUnavailable extends Error {
   override readonly name = "PathUnavailable";
+
+  /** For where there is no other way. */
+  asVisavisError(): VisavisError {
+    return new VisavisError(
+      "connection-lost",
+      "The connection to the media server could not be made. A firewall may block UDP; it is tried again by itself.",
+      { cause: this },
+    );
+  }
 }
 
 /** Whether this browser has all that is needed. @param sends sound will go up, too. */
@@ -135,13 +146,14 @@ export class WebTransportLink implements Link {
     this.#note({ type: "close" });
   }
 
-  async #connect({ ticket, pop, microphone, signal }: LinkOptions): Promise<void> {
+  async #connect({ ticket, pop, transport, microphone, signal }: LinkOptions): Promise<void> {
     signal.addEventListener("abort", () => {
       this.#settle(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
     });
     this.#wire();
     const { url, certificateHashes } = pop.webtransport!;
-    const ready = this.#wait("ready", READY_TIMEOUT_MS, new PathUnavailable("no answer over UDP"));
+    const timeoutMs = transport === "webtransport" ? READY_TIMEOUT_ALONE_MS : READY_TIMEOUT_MS;
+    const ready = this.#wait("ready", timeoutMs, new PathUnavailable("no answer over UDP"));
     this.#note({
       type: "open",
       url: joinUrl(url, `/v1/sessions/${encodeURIComponent(ticket.sessionId)}/webtransport`),
