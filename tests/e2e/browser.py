@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.async_api import Browser, ConsoleMessage, Page, Route, async_playwright
 
+from core.limits import MEDIA_CLOCK_HZ
 from loadtests.lip_sync import Curve
+from tests.e2e.bad_network import BadNetwork
+from tests.e2e.delivery import Faces
 
 __all__ = ["SCREENSHOTS", "Sound", "Visit", "launch", "visit"]
 
@@ -84,21 +88,27 @@ async def visit(
     microphone: bool = False,
     before: str = "",
     tap: bool = False,
+    network: BadNetwork | None = None,
     dark: bool = False,
     pixel_ratio: float = 1.0,
+    transport: str = "webrtc",
 ) -> AsyncIterator[Visit]:
     """The page, open.
 
     Args:
+        transport: "auto", "webrtc" or "webtransport"; what is measured must not depend on what works here.
         microphone: the person allows it.
         before: script that runs before the page's own.
         tap: copy what the worker receives.
+        network: what lies between the page and the POP.
     """
     context = await browser.new_context(
         viewport={"width": 1_180, "height": 860},
         device_scale_factor=pixel_ratio,
         permissions=["microphone"] if microphone else [],
         color_scheme="dark" if dark else "light",
+        # The page's own policy names the POP's addresses, not a relay's.
+        bypass_csp=network is not None,
     )
     await context.add_init_script(_MEASURE)
     await context.add_init_script(_NOTE_MICROPHONE)
@@ -106,12 +116,14 @@ async def visit(
         await context.add_init_script(before)
     if tap:
         await context.route("**/encodedWorker*.js", _with_tap)
+    if network is not None:
+        await network.attach(context)
     page = await context.new_page()
     found = Visit(page)
     page.on("console", found.hear_console)
     page.on("pageerror", lambda error: found.errors.append(str(error)))
     try:
-        await page.goto(url)
+        await page.goto(f"{url}{'&' if '?' in url else '/?'}transport={transport}")
         await found.until("() => window.visavis !== undefined")
         yield found
     finally:
@@ -243,6 +255,22 @@ class Visit:
             levels += block
         order = np.argsort(np.array(times), kind="stable")
         return Sound(np.array(times)[order], np.array(levels)[order])
+
+    async def sound(self, name: str) -> NDArray[np.float32]:
+        """What a track sounded like since `listen`: float32[n] in [-1, 1], 48 kHz."""
+        rate_hz, data = await self.page.evaluate("name => measure.sound(name)", name)
+        assert rate_hz == MEDIA_CLOCK_HZ, rate_hz
+        return np.frombuffer(base64.b64decode(data), dtype="<i2").astype(np.float32) / 32_768.0
+
+    async def watch(self) -> None:
+        """Begin to write down every drawn face."""
+        await self.page.evaluate("measure.watch()")
+
+    async def faces(self) -> Faces:
+        """Every face drawn since `watch` or `listen`, whichever came last."""
+        data = base64.b64decode(await self.page.evaluate("measure.poses()"))
+        rows = np.frombuffer(data, dtype="<f8").reshape(-1, 81)
+        return Faces(rows[:, 0] / 1e3, rows[:, 1:])
 
     async def packets(self) -> list[tuple[int, bytes]]:
         """(RTP timestamp, payload) of every packet since the page was opened; needs the tap."""

@@ -5,10 +5,9 @@ window.measure = (() => {
   const reader = () => {
     const STEP_S = 0.005;
     const tracks = {};
+    const sounds = {};
 
-    function levelsOf(value) {
-      const pcm = new Float32Array(value.numberOfFrames);
-      value.copyTo(pcm, { planeIndex: 0, format: "f32-planar" });
+    function levelsOf(value, pcm) {
       const step = Math.round(STEP_S * value.sampleRate);
       const levels = [];
       for (let from = 0; from + step <= pcm.length; from += step) {
@@ -22,11 +21,15 @@ window.measure = (() => {
     async function listen(name, readable) {
       const rows = [];
       tracks[name] = rows;
+      sounds[name] = [];
       const stream = readable.getReader();
       for (;;) {
         const { value, done } = await stream.read();
         if (done || tracks[name] !== rows) break;
-        rows.push([value.timestamp / 1000, performance.timeOrigin + performance.now(), levelsOf(value)]);
+        const pcm = new Float32Array(value.numberOfFrames);
+        value.copyTo(pcm, { planeIndex: 0, format: "f32-planar" });
+        rows.push([value.timestamp / 1000, performance.timeOrigin + performance.now(), levelsOf(value, pcm)]);
+        sounds[name].push([value.sampleRate, pcm]);
         value.close();
       }
       await stream.cancel().catch(() => undefined);
@@ -34,11 +37,35 @@ window.measure = (() => {
 
     onmessage = ({ data }) => {
       if (data.readable) void listen(data.name, data.readable);
+      else if (data.sound) postMessage({ name: data.name, sound: sounds[data.name] ?? [] });
       else postMessage({ name: data.name, rows: tracks[data.name] ?? [] });
     };
   };
 
+  // Text is what crosses to the test; numbers in it as they are in memory.
+  const base64 = (array) => {
+    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    let text = "";
+    for (let from = 0; from < bytes.length; from += 0x8000) {
+      text += String.fromCharCode(...bytes.subarray(from, from + 0x8000));
+    }
+    return btoa(text);
+  };
+
+  const ask = (question) =>
+    new Promise((resolve) => {
+      if (worker === null) return resolve({ rows: [], sound: [] });
+      const wanted = question.sound ? "sound" : "rows";
+      worker.addEventListener("message", function answer({ data }) {
+        if (data.name !== question.name || !(wanted in data)) return;
+        worker.removeEventListener("message", answer);
+        resolve(data);
+      });
+      worker.postMessage(question);
+    });
+
   let worker = null;
+  let poses = [];
   const packets = [];
   const channel = new BroadcastChannel("visavis-tap");
   channel.onmessage = ({ data }) => {
@@ -52,16 +79,36 @@ window.measure = (() => {
       const { readable } = new MediaStreamTrackProcessor({ track });
       worker.postMessage({ name, readable }, [readable]);
     },
-    heard: (name) =>
-      new Promise((resolve) => {
-        if (worker === null) return resolve([]);
-        worker.addEventListener("message", function answer({ data }) {
-          if (data.name !== name) return;
-          worker.removeEventListener("message", answer);
-          resolve(data.rows.map(([stamp, absolute, levels]) => [stamp, absolute - performance.timeOrigin, levels]));
-        });
-        worker.postMessage({ name });
-      }),
+    async heard(name) {
+      const { rows } = await ask({ name });
+      return rows.map(([stamp, absolute, levels]) => [stamp, absolute - performance.timeOrigin, levels]);
+    },
+    // What was heard since `listen`: [samples per second, int16 samples in base64].
+    async sound(name) {
+      const { sound } = await ask({ name, sound: true });
+      const samples = new Int16Array(sound.reduce((sum, [, pcm]) => sum + pcm.length, 0));
+      let at = 0;
+      for (const [, pcm] of sound) {
+        for (const value of pcm) samples[at++] = Math.max(-32768, Math.min(32767, Math.round(value * 32767)));
+      }
+      return [sound[0]?.[0] ?? 48000, base64(samples)];
+    },
+    // From now on, whatever is drawn: performance.now() in ms, then 52 weights and 28 joint components.
+    watch() {
+      poses = [];
+      window.visavis.session.on("frame", ({ pose }) => {
+        const row = new Float64Array(81);
+        row[0] = performance.now();
+        row.set(pose.weights, 1);
+        row.set(pose.joints, 53);
+        poses.push(row);
+      });
+    },
+    poses() {
+      const all = new Float64Array(poses.length * 81);
+      poses.forEach((row, index) => all.set(row, index * 81));
+      return base64(all);
+    },
     packets: () =>
       packets.map(({ rtpTimestamp, bytes }) => [
         rtpTimestamp,
@@ -73,6 +120,7 @@ window.measure = (() => {
     // Packets stay: frames are deltas, so that an independent decoder needs them from the first one on.
     clear() {
       window.visavis.session?.debug.clear();
+      poses = [];
     },
     // What stands on the canvas, coarse enough to be quick and fine enough to see a mouth move.
     picture() {
