@@ -37,10 +37,15 @@ export class EncodedPipe {
     return { ...this.#counters, ...receiverCounters(this.#receiver) };
   }
 
-  /** A packet came. It is passed on untouched whatever is in it. */
-  receive(packet: Uint8Array, rtpTimestamp: number, absoluteMs: number): void {
+  /**
+   * A packet came. It is passed on untouched whatever is in it.
+   *
+   * @param arrivedMs when the network brought it, as exactly as known: a busy browser hands it over later.
+   * @param absoluteMs now.
+   */
+  receive(packet: Uint8Array, rtpTimestamp: number, arrivedMs: number, absoluteMs: number): void {
     this.#counters.packetBytes += packet.length;
-    for (const unit of this.#receiver.receive(packet, rtpTimestamp, absoluteMs)) {
+    for (const unit of this.#receiver.receive(packet, rtpTimestamp, arrivedMs)) {
       if (!unit.repaired) this.#counters.frameBytes += unit.frameBytes;
       this.#post(unitReport(unit, absoluteMs));
     }

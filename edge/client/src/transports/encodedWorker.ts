@@ -19,6 +19,8 @@ interface TransformEvent {
 }
 
 const COUNTERS_INTERVAL_MS = 1_000;
+/** A frame that is handed over later than this has another clock. */
+const RECEIVED_AGO_MS_MAX = 5_000;
 
 const scope = self as unknown as WorkerScope;
 const pipe = new EncodedPipe((report) => {
@@ -27,6 +29,14 @@ const pipe = new EncodedPipe((report) => {
 
 function absoluteNow(): number {
   return performance.timeOrigin + performance.now();
+}
+
+/** When the network brought a frame; now where the browser does not say, or says what cannot be. */
+function arrivalOf(frame: RTCEncodedAudioFrame): number {
+  const nowMs = performance.now();
+  const { receiveTime } = frame.getMetadata() as { receiveTime?: number };
+  const known = receiveTime !== undefined && receiveTime <= nowMs && receiveTime > nowMs - RECEIVED_AGO_MS_MAX;
+  return performance.timeOrigin + (known ? receiveTime : nowMs);
 }
 
 function timestampOf(frame: RTCEncodedAudioFrame): number {
@@ -44,8 +54,9 @@ function run(
       if (side === "receive") {
         const packet = new Uint8Array(frame.data.slice(0));
         const timestamp = timestampOf(frame);
+        const arrivedMs = arrivalOf(frame);
         controller.enqueue(frame);
-        pipe.receive(packet, timestamp, absoluteNow());
+        pipe.receive(packet, timestamp, arrivedMs, absoluteNow());
         return;
       }
       const bytes = pipe.send(new Uint8Array(frame.data), absoluteNow());
