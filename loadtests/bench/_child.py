@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import os
 import resource
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 import uvloop
@@ -16,7 +20,7 @@ import uvloop
 from core.errors import ConfigError
 from loadtests.bench.flame import Sampler, Stack
 
-__all__ = ["Child", "Handlers", "cores", "pin", "prepare"]
+__all__ = ["Child", "Handlers", "Usage", "cores", "pin", "prepare"]
 
 Handlers = Mapping[str, Callable[..., Awaitable[Any]]]
 """What a child can be asked: name → coroutine function; arguments and results are pickled."""
@@ -31,6 +35,32 @@ def cores() -> tuple[int, int]:
     """The server's core and the load generator's: the same one twice where there is only one."""
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     return available[0], available[1 % len(available)]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the main thread had of its core since some moment.
+
+    Attributes:
+        cpu_s: CPU time of the process.
+        wait_s: time that the main thread was ready to run while somebody else had the core (Linux; else 0).
+    """
+
+    cpu_s: float
+    wait_s: float
+
+    @classmethod
+    def now(cls) -> Usage:
+        """Since the process began."""
+        wait_s = 0.0
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            wait_s = int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+        return cls(time.process_time(), wait_s)
+
+    def since(self) -> dict[str, float]:
+        """From then until now."""
+        now = Usage.now()
+        return {"cpu_s": now.cpu_s - self.cpu_s, "wait_s": now.wait_s - self.wait_s}
 
 
 def pin(core: int) -> None:

@@ -33,7 +33,7 @@ from core.wire.access_unit import decode_access_unit
 from core.wire.feedback import Feedback, embed_feedback
 from edge.config import EdgeConfig
 from edge.pop import run_pop
-from loadtests.bench._child import Handlers
+from loadtests.bench._child import Handlers, Usage
 from loadtests.bench._conversation import Conversation
 from loadtests.bench._viewers import Viewer, WebRtcViewers
 from origin.tokens import TicketKey
@@ -69,9 +69,9 @@ async def make_pop(fabric: Path, key_set_url: str, sessions: int) -> Handlers:
     _KEPT.append(asyncio.create_task(run_pop(config)))
 
     async def run(seconds: float) -> dict[str, float]:
-        cpu_s = time.process_time()
+        usage = Usage.now()
         await asyncio.sleep(seconds)
-        return {"cpu_s": time.process_time() - cpu_s}
+        return usage.since()
 
     handlers: dict[str, Callable[..., Awaitable[Any]]] = {"run": run}
     return handlers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 __all__ = ["DELIVERY_MIN", "LATENESS_S_MAX", "Search", "Trial", "find_limit"]
@@ -15,8 +15,10 @@ LATENESS_S_MAX: Final = 0.010
 _GROWTH_MAX: Final = 3.0
 _CLOSE: Final = 1.07
 """The search ends when the load that fails is at most this much above the one that holds."""
-_IDLE_LEFT: Final = 0.92
-"""Share of its core that a server is expected to use before it becomes late."""
+_FULL: Final = 0.9
+"""Share of its core at which a process counts as busy with it, and which a derived figure assumes."""
+_STARVED: Final = 0.03
+"""Share of the time that a server may wait for its core, taken by others, before a failure is not its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class Trial:
         delivery: of all packets sent, both ways, those that arrived, 0 to 1.
         lateness_s_p50, lateness_s_p99: how late packets left, seconds after their tick.
         server_cpu_s, generator_cpu_s: CPU time of the two processes.
+        server_wait_s: time that the server was ready to run while others had its core.
     """
 
     sessions: int
@@ -39,6 +42,7 @@ class Trial:
     lateness_s_p50: float
     lateness_s_p99: float
     server_cpu_s: float
+    server_wait_s: float
     generator_cpu_s: float
 
     @property
@@ -55,6 +59,11 @@ class Trial:
     def generator_load(self) -> float:
         """Share of one core that the load generator used."""
         return self.generator_cpu_s / self.seconds
+
+    @property
+    def starved(self) -> bool:
+        """Others had the server's core when it wanted to run: being late says nothing about it."""
+        return self.server_wait_s > _STARVED * self.seconds
 
     @property
     def us_per_packet(self) -> float:
@@ -75,6 +84,7 @@ class Trial:
             "lateness_ms_p50": round(1e3 * self.lateness_s_p50, 2),
             "lateness_ms_p99": round(1e3 * self.lateness_s_p99, 2),
             "server_load": round(self.server_load, 3),
+            "server_waited": round(self.server_wait_s / self.seconds, 3),
             "generator_load": round(self.generator_load, 3),
             "us_per_packet": round(self.us_per_packet, 2),
             "sessions_by_cpu": round(self.sessions_by_cpu),
@@ -88,7 +98,8 @@ class Search:
     Attributes:
         trials: in the order they were made.
         sessions: the largest load that held (0: none did), or derived.
-        derived: the load generator was full before the server: `sessions` follows from the server's CPU time.
+        derived: the load generator was full, others had the server's core, or no trial was left: `sessions` follows
+            from the CPU time that a session takes.
     """
 
     trials: tuple[Trial, ...]
@@ -126,8 +137,8 @@ def find_limit(measure: Callable[[int], Trial], *, first: int, most: int, trials
     while len(made) < trials:
         trial = measure(sessions)
         made.append(trial)
-        if not trial.holds and len(made) < trials and trial.server_load < _IDLE_LEFT:
-            trial = measure(sessions)  # with time to spare: something else on this machine may have been in the way
+        if not trial.holds and len(made) < trials and trial.server_load < _FULL:
+            trial = measure(sessions)  # with time to spare: something else may have been in the way
             made.append(trial)
         if trial.holds:
             holds = max(holds, sessions)
@@ -137,17 +148,20 @@ def find_limit(measure: Callable[[int], Trial], *, first: int, most: int, trials
             break
         if holds >= most or fails <= 1 or (holds and fails <= max(holds + 1, holds * _CLOSE)):
             break
-        if trial.generator_load > _IDLE_LEFT and trial.server_load < _IDLE_LEFT:
-            break  # more load cannot be made
+        if _inconclusive(trial):
+            break
         sessions = _next(trial, holds, fails)
-    return _conclude(tuple(made), holds)
+    if holds < most and (fails > most or _inconclusive(made[-1])):
+        search = Search(trials=tuple(made), sessions=0.0, derived=True)
+        return replace(search, sessions=search.best.sessions_by_cpu * _FULL)
+    return Search(trials=tuple(made), sessions=holds, derived=False)
 
 
 def _next(trial: Trial, holds: int, fails: int) -> int:
     """Where to try: where the last trial's CPU time says the core is full, kept between what is known."""
     if trial.holds:
-        wanted = min(trial.sessions_by_cpu * _IDLE_LEFT, holds * _GROWTH_MAX)
-        wanted = max(wanted, holds * _CLOSE)
+        wanted = min(trial.sessions_by_cpu * _FULL, holds * _GROWTH_MAX)
+        wanted = max(wanted, holds * _CLOSE, holds + 1)
     else:
         wanted = (holds + fails) / 2 if holds else fails * 0.6
     if wanted >= fails:
@@ -155,14 +169,11 @@ def _next(trial: Trial, holds: int, fails: int) -> int:
     return max(1, min(round(wanted), fails - 1))
 
 
-def _conclude(trials: tuple[Trial, ...], holds: int) -> Search:
-    largest = max(trials, key=_sessions)
-    starved = largest.generator_load > _IDLE_LEFT and largest.server_load < _IDLE_LEFT
-    if starved:
-        held = [trial for trial in trials if trial.holds] or [largest]
-        best = max(held, key=_sessions)
-        return Search(trials=trials, sessions=best.sessions_by_cpu * _IDLE_LEFT, derived=True)
-    return Search(trials=trials, sessions=holds, derived=False)
+def _inconclusive(trial: Trial) -> bool:
+    """It failed, but not because of the server."""
+    if trial.holds or trial.server_load > _FULL:
+        return False
+    return trial.starved or trial.generator_load > _FULL
 
 
 def _sessions(trial: Trial) -> int:

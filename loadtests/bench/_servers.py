@@ -25,7 +25,7 @@ from edge.transports.quic.endpoint import open_udp
 from edge.transports.quic.engine import EngineName, load_engine
 from edge.transports.webrtc import WebRtcTransport
 from edge.transports.webtransport.server import WebTransportServer
-from loadtests.bench._child import Handlers, prepare
+from loadtests.bench._child import Handlers, Usage, prepare
 from loadtests.bench._viewers import LOOPBACK, on_loopback_only
 
 __all__ = ["Listener", "Sender", "make_aiortc", "make_webrtc", "make_webtransport"]
@@ -50,16 +50,16 @@ class Outcome:
         self.sent = self.received = 0
         self.lateness = array("d")
         self.active = active
-        cpu_s = time.process_time()
+        usage = Usage.now()
         await asyncio.sleep(seconds)
-        cpu_s = time.process_time() - cpu_s
+        used = usage.since()
         self.active = 0
         await asyncio.sleep(_SETTLE_S)
         late = sorted(self.lateness) or [0.0]
         return {
             "sent": self.sent,
             "received": self.received,
-            "cpu_s": cpu_s,
+            **used,
             "lateness_s_p50": late[len(late) // 2],
             "lateness_s_p99": late[int(len(late) * 0.99)],
         }

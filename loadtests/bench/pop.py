@@ -176,6 +176,7 @@ class _Bench:
             lateness_s_p50=_quantile(change, 0.5),
             lateness_s_p99=_quantile(change, 0.99) if not change["edge_ticks_skipped_total"] else 1.0,
             server_cpu_s=used["cpu_s"],
+            server_wait_s=used["wait_s"],
             generator_cpu_s=seen["cpu_s"],
         )
 

@@ -131,5 +131,6 @@ def measure_trial(server: Child, viewers: Child, sessions: int, seconds: float) 
         lateness_s_p50=served["lateness_s_p50"],
         lateness_s_p99=served["lateness_s_p99"],
         server_cpu_s=served["cpu_s"],
+        server_wait_s=served["wait_s"],
         generator_cpu_s=seen["cpu_s"] * (seconds + 2 * _HEAD_START_S) / seconds,
     )
