@@ -29,6 +29,7 @@ from loadtests.signals import end_of_speech, start_of_speech
 from loadtests.tickets import Ticket, ViewerError, fetch_ticket, find_origin
 from loadtests.viewer_link import Connection, Transport
 from loadtests.viewer_webrtc import WebRtcConnection
+from loadtests.viewer_webtransport import WebTransportConnection
 
 __all__ = ["Ticket", "TransportChoice", "Viewer", "ViewerError", "fetch_ticket", "find_origin"]
 
@@ -199,8 +200,6 @@ class Viewer:
 
     def _make(self, transport: Transport, events: _LinkEvents) -> Connection:
         if transport == "webtransport":
-            from loadtests.viewer_webtransport import WebTransportConnection
-
             return WebTransportConnection(self.ticket, events, clock=self._clock)
         return WebRtcConnection(self.ticket, events, microphone=self._with_microphone, clock=self._clock)
 

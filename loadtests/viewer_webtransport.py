@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+# The client loads its library when it is made, which takes long; a viewer that changes networks must not stand still.
+import aioquic.h3.connection
+import aioquic.quic.connection  # noqa: F401
+
 from loadtests.tickets import Ticket, ViewerError
 from loadtests.viewer_link import ConnectionEvents, Transport
 from loadtests.webtransport import WebTransportClient, WebTransportRefusedError

@@ -26,6 +26,7 @@ from core.wire.control import decode_control, encode_control
 from core.wire.feedback import Feedback, decode_feedback, extract_feedback
 from edge.transports.link import MicrophoneUnit
 from edge.transports.webrtc import WebRtcLink, WebRtcTransport
+from loadtests import viewer_webtransport
 from loadtests.audio import VoiceDecoder, VoiceEncoder
 from loadtests.turn import ask, settle
 from loadtests.viewer import Viewer, ViewerError, fetch_ticket, find_origin
@@ -47,6 +48,7 @@ class TinyPop:
         self.closed: list[str] = []
         self.status = 201
         self.odd = False
+        self.webtransport: object = None
         self._task: asyncio.Task[None] | None = None
         self._speak_from: int | None = None
 
@@ -117,7 +119,9 @@ class TinyPop:
             return JSONResponse({"title": "No", "detail": "All places are taken.", "code": "full"}, self.status)
         if self.odd:
             return JSONResponse({"session_id": "s1"}, 201)
-        offer = {"name": "tiny", "url": self.url, "token": "t", "epoch": 1}
+        offer: dict[str, object] = {"name": "tiny", "url": self.url, "token": "t", "epoch": 1}
+        if self.webtransport is not None:
+            offer["webtransport"] = self.webtransport
         body = {"session_id": "s1", "character": {"id": "x", "name": "Xenia", "puppet": "x"}, "pops": [offer]}
         return JSONResponse(body, 201)
 
@@ -201,6 +205,37 @@ async def test_the_microphone_speaks_opus_with_levels_and_feedback_inside() -> N
         assert len(set(acknowledged)) > 20
         # Deltas against acknowledged frames: most frames of a still face are tiny.
         assert viewer.recording.baseline_missing == 0
+
+
+async def test_webtransport_that_nobody_answers_falls_back_unless_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(viewer_webtransport, "_CONNECT_TIMEOUT_S", 0.3)
+    async with tiny_pop() as pop:
+        pop.webtransport = {"url": "https://127.0.0.1:9", "certificate_hashes": ["YWJj"]}
+        async with Viewer.connect(origin=pop.url, transport="auto", microphone=False) as viewer:
+            assert viewer.transport == "webrtc"
+            assert await viewer.wait_until(lambda v: v.screen.units > 2, 5.0)
+            with pytest.raises(ViewerError, match="how to come back"):
+                await viewer.switch_network()
+            assert viewer.transport == "webrtc"
+        with pytest.raises(ViewerError, match="does not answer") as caught:
+            async with Viewer.connect(origin=pop.url, transport="webtransport"):
+                pass
+        assert caught.value.code == "pop-unreachable"
+        pop.webtransport = None
+        with pytest.raises(ViewerError, match="offers no WebTransport"):
+            async with Viewer.connect(origin=pop.url, transport="webtransport"):
+                pass
+
+
+async def test_a_dead_connection_is_not_a_goodbye() -> None:
+    async with tiny_pop() as pop, Viewer.connect(origin=pop.url, microphone=False) as viewer:
+        assert await viewer.wait_until(lambda v: v.screen.units > 2, 5.0)
+        viewer.lose_network()
+        units = viewer.screen.units
+        assert not await viewer.wait_until(lambda v: v.screen.units > units, 0.3)
+        assert pop.closed == []
 
 
 async def test_goaway_and_a_lost_connection_are_said_clearly() -> None:
