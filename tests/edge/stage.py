@@ -167,7 +167,7 @@ class Stage:
             payload=payload, timestamp=self.microphone_timestamp, sequence_number=self.microphone_timestamp // 960
         )
         self.microphone_timestamp += TICK_SAMPLES
-        self.session.on_microphone(unit, self.now)
+        self.door.on_microphone(unit, self.now)
 
     def sent_up(self, kind: type[_T]) -> list[_T]:
         return [message for message in self.up if isinstance(message, kind)]
