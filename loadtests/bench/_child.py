@@ -160,11 +160,17 @@ async def _serve(make: Callable[..., Awaitable[Handlers]], arguments: tuple[obje
         pipe.send(answer)
 
 
-async def prepare() -> None:
-    """A handler: put garbage away, so that no collection of it falls into a measurement, and let the loop catch up."""
+async def prepare() -> float:
+    """A handler: collect garbage, so that no full collection falls into a measurement, and let the loop catch up.
+
+    Returns: seconds that collecting took: everybody waits for it.
+    """
+    began = time.perf_counter()
     gc.collect()
+    took_s = time.perf_counter() - began
     gc.freeze()
     await asyncio.sleep(_CATCH_UP_S)
+    return took_s
 
 
 async def _sample(on: bool) -> dict[Stack, int]:
