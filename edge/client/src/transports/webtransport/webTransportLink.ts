@@ -52,9 +52,8 @@ export class WebTransportLink implements Link {
   readonly protocol = "webtransport";
   readonly motion = "datagrams";
   readonly canSend: boolean;
-  readonly sound: SoundSource;
   readonly #worker: Worker;
-  readonly #output: SoundOutput;
+  #output: SoundOutput | null = null;
   readonly #events: LinkEvents;
   readonly #marks = new MediaMarks();
   readonly #degradation = new Degradation();
@@ -71,10 +70,7 @@ export class WebTransportLink implements Link {
    * @throws PathUnavailable before the token was used; VisavisError after it.
    */
   static async open(options: LinkOptions, events: LinkEvents): Promise<WebTransportLink> {
-    const output = await SoundOutput.open().catch((cause: unknown) => {
-      throw new PathUnavailable("the browser gives no sound card", { cause });
-    });
-    const link = new WebTransportLink(output, options, events);
+    const link = new WebTransportLink(options, events);
     try {
       await link.#connect(options);
       return link;
@@ -84,11 +80,9 @@ export class WebTransportLink implements Link {
     }
   }
 
-  private constructor(output: SoundOutput, options: LinkOptions, events: LinkEvents) {
-    this.#output = output;
+  private constructor(options: LinkOptions, events: LinkEvents) {
     this.#events = events;
     this.canSend = options.direction === "sendrecv";
-    this.sound = output;
     this.#worker = newWorker(workerUrl);
     this.#worker.onmessage = ({ data }: MessageEvent<SessionReport>) => {
       if (!this.#closed) this.#receive(data);
@@ -102,8 +96,12 @@ export class WebTransportLink implements Link {
     return this.#counters;
   }
 
+  get sound(): SoundSource {
+    return this.#output!; // nobody has the link before it is open
+  }
+
   playout(): PlayoutReport | null {
-    const heard = this.#output.heard();
+    const heard = this.#output?.heard() ?? null;
     const ticks = heard === null ? null : this.#marks.ticksAt(heard.frame);
     if (heard === null || ticks === null) return null;
     return { rtpTimestamp: wrapTimestamp(ticks), atMs: heard.atMs, audioLevel: 0, audible: true };
@@ -121,7 +119,7 @@ export class WebTransportLink implements Link {
   }
 
   setMicrophone(track: MediaStreamTrack | null): Promise<void> {
-    if (!this.#closed) this.#output.setMicrophone(track);
+    if (!this.#closed) this.#output?.setMicrophone(track);
     return Promise.resolve();
   }
 
@@ -141,7 +139,7 @@ export class WebTransportLink implements Link {
     if (this.#closed) return;
     if (farewell) this.sendControl(encodeControl("disconnect-bot"));
     this.#closed = true;
-    this.#output.close();
+    this.#output?.close();
     // The worker ends itself when the goodbye is out.
     this.#note({ type: "close" });
   }
@@ -150,7 +148,6 @@ export class WebTransportLink implements Link {
     signal.addEventListener("abort", () => {
       this.#settle(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
     });
-    this.#wire();
     const { url, certificateHashes } = pop.webtransport!;
     const timeoutMs = transport === "webtransport" ? READY_TIMEOUT_ALONE_MS : READY_TIMEOUT_MS;
     const ready = this.#wait("ready", timeoutMs, new PathUnavailable("no answer over UDP"));
@@ -159,24 +156,44 @@ export class WebTransportLink implements Link {
       url: joinUrl(url, `/v1/sessions/${encodeURIComponent(ticket.sessionId)}/webtransport`),
       certificateHashes: certificateHashes.map(fromBase64),
     });
-    await ready;
+    await Promise.all([ready, this.#openOutput(timeoutMs)]);
+    this.#wire(this.#output!);
     const silent = `The media server (${pop.name}) does not answer. A firewall may block UDP; it is tried again by itself.`;
     const admitted = this.#wait("admitted", HELLO_TIMEOUT_MS, new VisavisError("connection-timeout", silent));
     this.#note({ type: "hello", token: pop.token });
     await admitted;
     this.#established = true;
-    this.#output.setMicrophone(microphone);
+    this.#output?.setMicrophone(microphone);
+  }
+
+  /** @throws PathUnavailable */
+  async #openOutput(timeoutMs: number): Promise<void> {
+    const opening = SoundOutput.open();
+    let late = false;
+    try {
+      this.#output = await Promise.race([opening, timeout(timeoutMs)]);
+    } catch (cause) {
+      late = true;
+      throw new PathUnavailable("the browser gives no sound card", { cause });
+    } finally {
+      opening.then(
+        (output) => {
+          if (late || this.#closed) output.close();
+        },
+        () => undefined,
+      );
+    }
   }
 
   /** Sound goes between the worker and the audio thread without the page's thread, which draws. */
-  #wire(): void {
+  #wire(output: SoundOutput): void {
     const player = new MessageChannel();
     this.#worker.postMessage({ type: "player", port: player.port1 } satisfies WorkerNote, [player.port1]);
-    this.#output.connectPlayer(player.port2);
+    output.connectPlayer(player.port2);
     if (!this.canSend) return;
     const capture = new MessageChannel();
     this.#worker.postMessage({ type: "capture", port: capture.port1 } satisfies WorkerNote, [capture.port1]);
-    this.#output.connectCapture(capture.port2);
+    output.connectCapture(capture.port2);
   }
 
   #receive(report: SessionReport): void {
@@ -234,6 +251,14 @@ export class WebTransportLink implements Link {
   #note(note: WorkerNote): void {
     this.#worker.postMessage(note);
   }
+}
+
+function timeout(ms: number): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => {
+      reject(new Error("timeout"));
+    }, ms);
+  });
 }
 
 function fromBase64(text: string): Uint8Array<ArrayBuffer> {
