@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 _PHASE_S: Final = TICK_S / PHASES_PER_TICK
 _SOON_S: Final = 0.025
 """How long an acknowledgement may wait: the shortest timer there is, but for handshakes, which are flushed at once."""
+_OVERDUE_S_MAX: Final = 1.0
 _VERSION_1: Final = b"\x00\x00\x00\x01"
 _SOCKET_BUFFER_SIZE_BYTES: Final = 4 << 20
 
@@ -100,7 +101,7 @@ class QuicPeer:
         handler: speaks over it.
     """
 
-    __slots__ = ("_endpoint", "address", "connection_ids", "engine", "established", "handler", "queued_at")
+    __slots__ = ("_endpoint", "address", "connection_ids", "engine", "established", "handler", "overdue", "queued_at")
 
     def __init__(self, endpoint: Endpoint, engine: EngineConnection, address: str) -> None:
         self._endpoint = endpoint
@@ -110,6 +111,7 @@ class QuicPeer:
         self.connection_ids: set[bytes] = set()
         self.established = False
         self.queued_at: float | None = None
+        self.overdue = 0
 
     def wake(self) -> None:
         """Flush it in this phase: something waits."""
@@ -394,7 +396,15 @@ class Endpoint:
         if peer.queued_at is not None and peer.queued_at <= now + _SOON_S:
             return
         deadline = peer.engine.get_timer()
-        if deadline is not None and (peer.queued_at is None or deadline < peer.queued_at):
+        if deadline is None:
+            return
+        if deadline > now:
+            peer.overdue = 0
+        else:
+            # It has been served and is still due: nothing may be sent yet to a viewer whose address is not validated.
+            deadline = now + min(_PHASE_S * 2**peer.overdue, _OVERDUE_S_MAX)
+            peer.overdue = min(peer.overdue + 1, 16)
+        if peer.queued_at is None or deadline < peer.queued_at:
             self._queue(peer, deadline)
 
     def _queue(self, peer: QuicPeer, deadline: float) -> None:
