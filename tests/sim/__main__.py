@@ -20,8 +20,13 @@ def main() -> int:
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
     failed, counters, worst, resync, virtual_s = [], Counter[str](), 0.0, 0.0, 0.0
+    done = 0
     for seed in seeds:
-        outcome = simulate(seed)
+        try:
+            outcome = simulate(seed)
+        except KeyboardInterrupt:  # say what is known so far
+            break
+        done += 1
         worst = max(worst, outcome.worst_jump_ratio)
         virtual_s += outcome.virtual_s
         resync = max(resync, outcome.resync_ms or 0.0)
@@ -31,7 +36,7 @@ def main() -> int:
             for failure in outcome.failures[:3]:
                 print(f"seed {seed}: {failure}; replay: python -m tests.sim --seed {seed}", file=sys.stderr)
     summary = {
-        "sessions": len(seeds),
+        "sessions": done,
         "virtual_s": round(virtual_s, 1),
         "failed_seeds": failed,
         "worst_jump_ratio": round(worst, 5),

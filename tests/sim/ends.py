@@ -47,7 +47,7 @@ class Sent:
 
 
 class Pop:
-    """Speaks and is silent at random; its face moves all the time."""
+    """Speaks and is silent at random; a part of its face moves all the time."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -60,7 +60,8 @@ class Pop:
         self.rejected: Counter[str] = Counter()
         self.counters: Counter[str] = Counter()
         self._phase = np.array([random.uniform(0.0, 6.3) for _ in range(52)], dtype=np.float32)
-        self._pace = np.array([random.uniform(0.5, 8.0) for _ in range(52)], dtype=np.float32)
+        moves = [random.random() < 0.3 for _ in range(52)]
+        self._pace = np.array([random.uniform(0.5, 8.0) if one else 0.0 for one in moves], dtype=np.float32)
         self._units_left, self._speaks = 0, True
         self._media_time = random.choice((960_000, 0xFFFF_F000, random.getrandbits(32)))
 
