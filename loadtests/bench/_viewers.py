@@ -73,6 +73,7 @@ class Viewer:
         self.payload_type = 0
         self.sequence_number = 0
         self.received = 0
+        self.first_number = self.newest_number = -1
         self.bad = 0
 
     async def offer(self) -> str:
@@ -104,6 +105,7 @@ class Viewer:
         """Everything that has come; `look` sees the newest packet of it."""
         receive = self.socket.recv
         newest = b""
+        count = 0
         while True:
             try:
                 datagram = receive(2_048)
@@ -113,11 +115,20 @@ class Viewer:
                 self.protocol.datagram_received(datagram, self.address)
             elif not 192 <= datagram[1] <= 208:
                 newest = datagram
-                self.received += 1
-                if look is None and self.received % _SAMPLE == 0:
-                    self._inspect(datagram, None)
-        if newest and look is not None:
+                count += 1
+        if not count:
+            return
+        self.received += count
+        self.newest_number = newest[2] << 8 | newest[3]
+        if self.first_number < 0:
+            self.first_number = self.newest_number - count + 1
+        if look is not None or self.received % _SAMPLE < count:
             self._inspect(newest, look)
+
+    @property
+    def expected(self) -> int:
+        """Packets that should have come, by their sequence numbers: the first of them and all after it."""
+        return (self.newest_number - self.first_number + 1) & 0xFFFF if self.received else 0
 
     def _inspect(self, datagram: bytes, look: Callable[[Viewer, bytes], None] | None) -> None:
         try:
@@ -195,11 +206,12 @@ class WebRtcViewers:
         for viewer in self.viewers:
             viewer.read(None)
             viewer.received = viewer.bad = 0
+            viewer.first_number = -1
 
     async def run(self, active: int, seconds: float) -> dict[str, float]:
         """Let the first `active` microphones run.
 
-        Returns: what they sent, what was received since `prepare`, and the CPU seconds it took.
+        Returns: what they sent; what was received since `prepare`, and what should have been; the CPU seconds it took.
         """
         self._active = active
         cpu_s = time.process_time()
@@ -208,8 +220,9 @@ class WebRtcViewers:
         self._active = 0
         await asyncio.sleep(_SETTLE_S)
         received = sum(viewer.received for viewer in self.viewers)
+        expected = sum(viewer.expected for viewer in self.viewers)
         bad = sum(viewer.bad for viewer in self.viewers)
-        return {"sent": self._sent, "received": received, "bad": bad, "cpu_s": cpu_s}
+        return {"sent": self._sent, "received": received, "expected": expected, "bad": bad, "cpu_s": cpu_s}
 
     async def conduct(self) -> None:
         """Read, speak and report for ever."""

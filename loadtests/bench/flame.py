@@ -27,7 +27,7 @@ _ROW: Final = 19
 _HEAD: Final = 62
 _FOOT: Final = 34
 _CHARACTER: Final = 6.9
-_NARROWEST: Final = 0.4
+_NARROWEST: Final = 1.0
 """Frames narrower than this many pixels are left out."""
 _ROOT: Final = str(Path(__file__).parents[2]) + "/"
 _COLOURS: Final = (
@@ -100,10 +100,11 @@ def flame_graph(stacks: Mapping[Stack, int], title: str, subtitle: str = "") -> 
         title, subtitle: what was measured and how.
     """
     root = _Node()
+    shared = _shared(stacks)
     for stack, count in stacks.items():
         root.count += count
         node = root
-        for name in stack:
+        for name in stack[shared:]:
             node = node.children.setdefault(name, _Node())
             node.count += count
     scale = (_WIDTH - 2 * _MARGIN) / max(1, root.count)
@@ -121,6 +122,15 @@ def flame_graph(stacks: Mapping[Stack, int], title: str, subtitle: str = "") -> 
         f'<text x="{middle}" y="46" class="s m" font-size="12.5" fill="#555">{escape(subtitle)}</text>\n'
         f"{rows}{_legend(height)}</svg>\n"
     )
+
+
+def _shared(stacks: Mapping[Stack, int]) -> int:
+    """How many outermost frames, but one, all stacks have in common: they tell nothing."""
+    first = next(iter(stacks), ())
+    same = 0
+    while same < len(first) and all(stack[: same + 1] == first[: same + 1] for stack in stacks):
+        same += 1
+    return max(0, same - 1)
 
 
 def _depth(node: _Node, scale: float) -> int:

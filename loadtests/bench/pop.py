@@ -172,7 +172,7 @@ class _Bench:
             sessions=sessions,
             seconds=seconds,
             packets=int(sent + received),
-            delivery=min(1.0, (received + seen["received"] - seen["bad"]) / max(1.0, sent + seen["sent"])),
+            delivery=min(1.0, (received + seen["received"] - seen["bad"]) / max(1.0, seen["expected"] + seen["sent"])),
             lateness_s_p50=_quantile(change, 0.5),
             lateness_s_p99=_quantile(change, 0.99) if not change["edge_ticks_skipped_total"] else 1.0,
             server_cpu_s=used["cpu_s"],
