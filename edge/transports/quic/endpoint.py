@@ -401,7 +401,8 @@ class Endpoint:
         if deadline > now:
             peer.overdue = 0
         else:
-            # It has been served and is still due: nothing may be sent yet to a viewer whose address is not validated.
+            # Served, and still due: nothing may be sent to an address that is not validated, or the library (qh3) never
+            # sends a late acknowledgement of the handshake.
             deadline = now + min(_PHASE_S * 2**peer.overdue, _OVERDUE_S_MAX)
             peer.overdue = min(peer.overdue + 1, 16)
         if peer.queued_at is None or deadline < peer.queued_at:
