@@ -14,11 +14,12 @@ CLIENT_SOURCES := $(shell find $(CLIENT) -name node_modules -prune -o -name dist
 say = @printf '\033[1m%s\033[0m\n' '$(1)'
 
 NPM := .ci/npm
+EXTRAS := dev edge espeak loadtests origin
 
 ARGS ?=
 export STRICT ?=
 
-.PHONY: help run setup test check fix bench sim e2e lock clean check-ruff check-mypy check-basedpyright check-imports \
+.PHONY: help run setup test check fix bench sim e2e distill lock clean check-ruff check-mypy check-basedpyright check-imports \
 	check-tidy check-vectors check-client
 
 help: ## What there is to do
@@ -83,9 +84,15 @@ bench: setup ## Measure: make bench ARGS="wire --quick"; without ARGS, what ther
 sim: setup ## Sessions over bad links in virtual time: make sim ARGS="--seeds 10000", or --seed N to replay one
 	@$(BIN)/python -m tests.sim $(ARGS)
 
+distill: $(STAMPS)/distill ## Make the student animator anew: corpus, training, INT8, report (ARGS="--steps 400" for a try)
+	@$(BIN)/visavis distill corpus
+	@$(BIN)/visavis distill train $(ARGS)
+	@$(BIN)/visavis distill quantize
+	@$(BIN)/visavis distill evaluate --report out
+
 lock: $(BIN)/python ## Choose the versions of all dependencies anew
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv
-	@$(BIN)/python -m uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header \
+	@$(BIN)/python -m uv pip compile pyproject.toml $(EXTRAS:%=--extra %) --generate-hashes --no-emit-index-url --no-header \
 		--universal --python-version 3.11 --quiet --upgrade -o requirements.lock
 
 clean: ## Remove everything that was made here
@@ -106,6 +113,11 @@ $(STAMPS)/project: pyproject.toml $(STAMPS)/packages
 	$(call say,installing visavis itself)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/distill: $(STAMPS)/project
+	$(call say,installing what training needs)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[distill]'
+	@touch $@
 
 $(CLIENT)/node_modules/.package-lock.json: $(CLIENT)/package-lock.json $(STAMPS)/packages
 	$(call say,installing the tools of the browser client)

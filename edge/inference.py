@@ -1,13 +1,13 @@
-"""The only importer of onnxruntime: Silero's voice activity model for many sessions in one run.
+"""The only importer of onnxruntime: loads models, and runs Silero's voice activity model for many sessions at once.
 
 The model file lies in `edge/models` with its licence, so that a POP needs nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, cast
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
@@ -15,7 +15,34 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 
-__all__ = ["VAD_SAMPLE_RATE_HZ", "VAD_WINDOW_SAMPLES", "VadState", "VoiceActivity", "find_vad_model"]
+__all__ = [
+    "VAD_SAMPLE_RATE_HZ",
+    "VAD_WINDOW_SAMPLES",
+    "Model",
+    "VadState",
+    "VoiceActivity",
+    "find_vad_model",
+    "load_model",
+]
+
+
+class _Value(Protocol):
+    name: str
+    shape: list[int | str]
+
+
+class Model(Protocol):
+    """What of onnxruntime.InferenceSession is used."""
+
+    def run(self, names: None, feed: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.float32]]:
+        """All outputs for these inputs, by name."""
+
+    def get_inputs(self) -> Sequence[_Value]:
+        """What it takes."""
+
+    def get_outputs(self) -> Sequence[_Value]:
+        """What it gives."""
+
 
 VAD_SAMPLE_RATE_HZ: Final = 16_000
 VAD_WINDOW_SAMPLES: Final = 512
@@ -54,15 +81,8 @@ class VoiceActivity:
     """
 
     def __init__(self, model: Path | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.inter_op_num_threads = 1
-        options.intra_op_num_threads = 1  # the tick shares its core with nobody's thread pool
-        options.log_severity_level = 3
         path = model if model is not None else find_vad_model()
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has no common base class of its errors
-            raise ConfigError(f"the voice activity model {path} cannot be loaded: {error}") from error
+        self._session = load_model(path, "the voice activity model")
         self._rate = np.array(VAD_SAMPLE_RATE_HZ, np.int64)
 
     def run(self, states: Sequence[VadState], windows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,6 +103,23 @@ class VoiceActivity:
             state.context[:] = windows[row, -_CONTEXT_SAMPLES:]
         probabilities: NDArray[np.float32] = output[:, 0]
         return probabilities
+
+
+def load_model(path: Path, what: str) -> Model:
+    """An ONNX model, ready to run on one thread.
+
+    Args:
+        what: it is, for the error.
+    Raises: ConfigError: it cannot be loaded.
+    """
+    options = onnxruntime.SessionOptions()
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = 1  # the tick shares its core with nobody's thread pool
+    options.log_severity_level = 3
+    try:
+        return cast("Model", onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+    except Exception as error:  # onnxruntime has no common base class of its errors
+        raise ConfigError(f"{what} {path} cannot be loaded: {error}") from error
 
 
 def find_vad_model() -> Path:

@@ -1,0 +1,274 @@
+"""The student animator for many sessions: one run per fidelity, every session's memory in one arena, no reset ever.
+
+A session has a slot. Its state is the same whatever fidelity, precision or character it has, so all of them may change
+between two frames; a new character comes in over `STYLE_EASE_FRAMES`, so that no swap is seen as a jump. Nothing here
+knows media time: one call is one frame of 20 ms of every session named in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ConfigError, LocalProtocolError
+from core.speech.student_layout import (
+    FIDELITIES,
+    INPUTS,
+    LAYOUT_VERSION,
+    OUTPUTS,
+    STATE_ROWS,
+    STYLE_WIDTH,
+    TRUNK_WIDTH,
+)
+from edge.inference import Model, load_model
+
+__all__ = ["PRECISIONS", "STYLE_EASE_FRAMES", "Student", "StudentFiles", "find_student_files"]
+
+PRECISIONS: Final = ("fp32", "int8")
+STYLE_EASE_FRAMES: Final = 6
+"""Frames over which one character becomes another: 120 ms, a syllable."""
+_MANIFEST: Final = "student.json"
+_RACE_ROWS: Final = 64
+_RACE_ROUNDS: Final = 15
+_STATE_MAX: Final = 1e4
+"""Beyond anything that training knows: such a state is damaged."""
+
+
+class StudentFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The manifest beside the models.
+
+    Attributes:
+        layout: core.speech.student_layout.LAYOUT_VERSION of the training.
+        models: precision → fidelity → file. styles: character → file (float32[STYLE_WIDTH], .npy).
+        sha256: file → hexadecimal digits.
+    """
+
+    layout: int
+    models: dict[str, dict[str, str]]
+    styles: dict[str, str]
+    sha256: dict[str, str]
+
+
+def find_student_files(folder: Path | None = None) -> tuple[Path, StudentFiles]:
+    """The manifest of a folder; None: of edge/models.
+
+    Raises: ConfigError: it is missing, unreadable or of another layout.
+    """
+    folder = folder if folder is not None else Path(__file__).parent / "models"
+    path = folder / _MANIFEST
+    try:
+        files = msgspec.json.decode(path.read_bytes(), type=StudentFiles)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path} does not name a student: {error}") from error
+    if files.layout != LAYOUT_VERSION:
+        raise ConfigError(f"{path} is of layout {files.layout}, this POP speaks {LAYOUT_VERSION}: train again")
+    return folder, files
+
+
+class Student:
+    """All sessions of a POP.
+
+    Args:
+        folder: of the manifest; None: edge/models.
+        precision: of PRECISIONS; None: whichever is faster on this machine now.
+        capacity: slots to begin with; doubles when it is used up.
+
+    Attributes:
+        precision: in use.
+        mended: sessions whose inputs or state were not finite and that began anew.
+
+    Raises: ConfigError: a file is missing, damaged (its SHA-256 is not the manifest's) or of another shape.
+    """
+
+    def __init__(self, folder: Path | None = None, *, precision: str | None = None, capacity: int = 64) -> None:
+        folder, files = find_student_files(folder)
+        self._styles = {name: _read_style(folder, files, name) for name in files.styles}
+        self._styles.setdefault("neutral", np.zeros(STYLE_WIDTH, np.float32))
+        self._style_names = list(self._styles)
+        self._free = list(range(capacity - 1, -1, -1))
+        self._open = np.zeros(capacity, dtype=np.bool_)
+        self._states = np.zeros((capacity, STATE_ROWS, TRUNK_WIDTH), dtype=np.float32)
+        self._fidelity = np.zeros(capacity, dtype=np.int8)
+        self._style = np.zeros((capacity, STYLE_WIDTH), dtype=np.float32)
+        self._style_step = np.zeros((capacity, STYLE_WIDTH), dtype=np.float32)
+        self._style_left = np.zeros(capacity, dtype=np.int8)
+        self.mended = 0
+        wanted = PRECISIONS if precision is None else (precision,)
+        loaded = {name: _load_models(folder, files, name) for name in wanted if name in files.models}
+        if not loaded:
+            raise ConfigError(f"{folder / _MANIFEST} names no {' or '.join(wanted)} models")
+        self.precision = min(loaded, key=lambda name: _race(loaded[name][0])) if len(loaded) > 1 else next(iter(loaded))
+        self._models = loaded[self.precision]
+
+    @property
+    def characters(self) -> tuple[str, ...]:
+        """Names for `set_character`."""
+        return tuple(self._style_names)
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+
+    def open(self, *, character: str = "neutral", fidelity: str = "high") -> int:
+        """A slot for a session that has heard nothing."""
+        if not self._free:
+            self._grow()
+        slot = self._free.pop()
+        self._open[slot] = True
+        self._states[slot] = 0.0
+        self._style[slot] = self._style_of(character)
+        self._style_left[slot] = 0
+        self.set_fidelity(slot, fidelity)
+        return slot
+
+    def close(self, slot: int) -> None:
+        """Free a slot. Raises: LocalProtocolError: it is not open (also for all methods below)."""
+        self._check(slot)
+        self._open[slot] = False
+        self._free.append(slot)
+
+    def set_fidelity(self, slot: int, fidelity: str) -> None:
+        """Change how much a session's frames cost, from the next one on. Raises: LocalProtocolError: no such one."""
+        self._check(slot)
+        if fidelity not in FIDELITIES:
+            raise LocalProtocolError(f"there is no fidelity {fidelity!r}, only {', '.join(FIDELITIES)}")
+        self._fidelity[slot] = FIDELITIES.index(fidelity)
+
+    def set_character(self, slot: int, character: str) -> None:
+        """Become another character within STYLE_EASE_FRAMES. Raises: LocalProtocolError: nobody of that name."""
+        self._check(slot)
+        self._style_step[slot] = (self._style_of(character) - self._style[slot]) / STYLE_EASE_FRAMES
+        self._style_left[slot] = STYLE_EASE_FRAMES
+
+    def _style_of(self, character: str) -> NDArray[np.float32]:
+        style = self._styles.get(character)
+        if style is None:
+            raise LocalProtocolError(f"there is no character {character!r}, only {', '.join(self._style_names)}")
+        return style
+
+    def _check(self, slot: int) -> None:
+        if not (0 <= slot < len(self._open) and self._open[slot]):
+            raise LocalProtocolError(f"student slot {slot} is not open")
+
+    def _grow(self) -> None:
+        old = len(self._open)
+        self._free = list(range(2 * old - 1, old - 1, -1))
+        for name in ("_open", "_states", "_fidelity", "_style", "_style_step", "_style_left"):
+            table = getattr(self, name)
+            setattr(self, name, np.concatenate([table, np.zeros_like(table)]))
+
+    # --- frames --------------------------------------------------------------------------------------------------
+
+    def run(self, slots: NDArray[np.intp], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One frame of some sessions.
+
+        Args:
+            slots: intp[n], open, each at most once.
+            inputs: float32[n, INPUTS]; a row that is not finite is taken as silence, and that session begins anew.
+        Returns: float32[n, len(OUTPUTS)] for the frames LOOKAHEAD_FRAMES earlier; mouth outputs may leave [0, 1] a
+            little and are to be clipped.
+        """
+        if inputs.shape != (len(slots), INPUTS):
+            raise LocalProtocolError(f"a student wants inputs of {INPUTS} numbers per slot, not shape {inputs.shape}")
+        inputs = self._mend(slots, inputs)
+        if self._style_left[slots].any():
+            self._ease_styles(slots)
+        fidelities = self._fidelity[slots]
+        first = fidelities[0] if len(slots) else 0
+        if (fidelities == first).all():
+            return self._run_one(int(first), slots, inputs) if len(slots) else np.zeros((0, len(OUTPUTS)), np.float32)
+        answers = np.empty((len(slots), len(OUTPUTS)), dtype=np.float32)
+        for fidelity in np.unique(fidelities).tolist():
+            rows = np.flatnonzero(fidelities == fidelity)
+            answers[rows] = self._run_one(fidelity, slots[rows], inputs[rows])
+        return answers
+
+    def _run_one(self, fidelity: int, slots: NDArray[np.intp], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        feed = {"inputs": inputs, "state": self._states[slots], "style": self._style[slots]}
+        answers: NDArray[np.float32]
+        answers, states = self._models[fidelity].run(None, feed)
+        self._states[slots] = states
+        # One number per session tells whether anything in it went wrong.
+        sound = np.abs(states.reshape(len(slots), -1)).max(axis=1) + np.abs(answers).max(axis=1) < _STATE_MAX
+        if not sound.all():
+            self.mended += int((~sound).sum())
+            self._states[slots[~sound]] = 0.0
+            answers[~sound] = 0.0
+        return answers
+
+    def _mend(self, slots: NDArray[np.intp], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        good = np.isfinite(inputs.sum(axis=1))
+        if good.all():
+            return inputs
+        self.mended += int((~good).sum())
+        self._states[slots[~good]] = 0.0
+        mended = inputs.copy()
+        mended[~good] = 0.0
+        return mended
+
+    def _ease_styles(self, slots: NDArray[np.intp]) -> None:
+        moving = slots[self._style_left[slots] > 0]
+        self._style[moving] += self._style_step[moving]
+        self._style_left[moving] -= 1
+
+
+def _checked(folder: Path, files: StudentFiles, name: str) -> Path:
+    path = folder / name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    if hashlib.sha256(data).hexdigest() != files.sha256.get(name):
+        raise ConfigError(f"{path} is damaged: its SHA-256 is not the manifest's")
+    return path
+
+
+def _read_style(folder: Path, files: StudentFiles, character: str) -> NDArray[np.float32]:
+    path = _checked(folder, files, files.styles[character])
+    try:
+        style = np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise ConfigError(f"{path} is no character: {error}") from error
+    if style.shape != (STYLE_WIDTH,) or style.dtype != np.float32 or not np.isfinite(style).all():
+        raise ConfigError(f"{path} is no character of this student: float32[{STYLE_WIDTH}] is wanted")
+    return np.asarray(style, dtype=np.float32)
+
+
+def _load_models(folder: Path, files: StudentFiles, precision: str) -> Sequence[Model]:
+    """In the order of FIDELITIES."""
+    models = []
+    for fidelity in FIDELITIES:
+        name = files.models[precision].get(fidelity)
+        if name is None:
+            raise ConfigError(f"{folder / _MANIFEST} names no {precision} model of fidelity {fidelity}")
+        model = load_model(_checked(folder, files, name), "the student")
+        shapes = {value.name: value.shape[1:] for value in (*model.get_inputs(), *model.get_outputs())}
+        wanted = {
+            "inputs": [INPUTS], "state": [STATE_ROWS, TRUNK_WIDTH], "style": [STYLE_WIDTH],
+            "answers": [len(OUTPUTS)], "state_after": [STATE_ROWS, TRUNK_WIDTH],
+        }  # fmt: skip
+        if shapes != wanted:
+            raise ConfigError(f"{folder / name} is no student of this layout: it has {json.dumps(shapes)}")
+        models.append(model)
+    return models
+
+
+def _race(model: Model) -> float:
+    """Seconds of its fastest run of a full batch."""
+    feed = {
+        "inputs": np.zeros((_RACE_ROWS, INPUTS), np.float32),
+        "state": np.zeros((_RACE_ROWS, STATE_ROWS, TRUNK_WIDTH), np.float32),
+        "style": np.zeros((_RACE_ROWS, STYLE_WIDTH), np.float32),
+    }
+    best = float("inf")
+    for _ in range(_RACE_ROUNDS):
+        began = time.perf_counter()
+        model.run(None, feed)
+        best = min(best, time.perf_counter() - began)
+    return best

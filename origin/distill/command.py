@@ -1,0 +1,114 @@
+"""`visavis distill`: make the student animator. Heavy imports wait until a step runs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from core.host.cli import Subparsers
+
+__all__ = ["Progress", "register"]
+
+_FOLDER: Final = Path("out/distill")
+_BAR: Final = 30
+
+
+class Progress:
+    """A bar on standard error; on a terminal it moves, elsewhere it says every tenth."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._said = -1
+
+    def __call__(self, done: float, note: str = "") -> None:
+        """Show how much is done, in [0, 1]."""
+        terminal = sys.stderr.isatty()
+        step = math.floor(done * (100 if terminal else 10))
+        if step == self._said:
+            return
+        self._said = step
+        filled = round(done * _BAR)
+        line = f"{self._what} [{'#' * filled}{'.' * (_BAR - filled)}] {done:4.0%} {note}"
+        sys.stderr.write(f"\r{line}" + ("\n" if done >= 1.0 else "") if terminal else line.rstrip() + "\n")
+        sys.stderr.flush()
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add `visavis distill`."""
+    parser = subparsers.add_parser(
+        "distill", help="make the student animator", description="Make the student animator."
+    )
+    steps = parser.add_subparsers(dest="step", metavar="STEP", required=True)
+
+    def step(name: str, handler: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = steps.add_parser(name, help=text, description=text)
+        added.set_defaults(handler=handler)
+        added.add_argument("--out", type=Path, default=_FOLDER, help=f"working folder (default: {_FOLDER})")
+        return added
+
+    corpus = step("corpus", _corpus, "synthesise speech with exact phonemes, as microphones hear it")
+    corpus.add_argument("--minutes", type=float, default=60.0, help="of speech (default: 60)")
+    corpus.add_argument("--seed", type=int, default=1)
+    train = step("train", _train, "train the student on the corpus (needs the extra [distill])")
+    train.add_argument("--steps", type=int, default=8_000)
+    train.add_argument("--seed", type=int, default=1)
+    train.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
+    quantize = step("quantize", _quantize, "make the INT8 models (needs the extra [distill])")
+    evaluate = step("evaluate", _evaluate, "write a report with pictures")
+    evaluate.add_argument("--report", type=Path, default=Path("out"), help="folder of the report")
+    evaluate.add_argument("--natural", type=Path, help="folder of recordings (WAV with text)")
+    for each in (train, quantize, evaluate):
+        each.add_argument("--models", type=Path, default=Path("edge/models"), help="folder of the models")
+
+
+def _needs_training() -> None:
+    try:
+        import onnx  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is missing: `make distill` installs it (the extra [distill])") from None
+
+
+def _corpus(options: argparse.Namespace) -> int:
+    from origin.distill import corpus
+
+    if not 0.1 <= options.minutes <= 6_000:
+        raise ConfigError("--minutes must be from 0.1 to 6000")
+    corpus.save(
+        options.out / "corpus.npz",
+        corpus.build(options.minutes, seed=options.seed, others=2, progress=Progress("corpus")),
+    )
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    _needs_training()
+    from origin.distill.school import train_and_ship
+
+    train_and_ship(
+        options.out / "corpus.npz", options.models, steps=options.steps, seed=options.seed, threads=options.threads,
+        progress=Progress("train"),
+    )  # fmt: skip
+    return 0
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    _needs_training()
+    from origin.distill.school import quantize_and_ship
+
+    quantize_and_ship(options.out / "corpus.npz", options.models)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from origin.distill.evaluate import write_report
+
+    sys.stdout.write(f"{write_report(options.models, options.report, natural=options.natural)}\n")
+    return 0

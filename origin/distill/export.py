@@ -1,0 +1,199 @@
+"""The trained student as ONNX graphs, one per fidelity, written node by node: no exporter's version decides its shape.
+
+A graph takes one frame of every session and gives their answers and states. Everything is a function of one row alone
+(matrix products, elementwise operations), so no session's output depends on who shares its batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from core.limits import LOG_MEL_BANDS
+from core.speech.student_layout import (
+    DILATIONS,
+    HEAD_WIDTH,
+    HIDDEN_WIDTHS,
+    INPUTS,
+    LAYOUT_VERSION,
+    OUTPUTS,
+    STATE_ROWS,
+    STYLE_WIDTH,
+    TRUNK_WIDTH,
+)
+
+__all__ = ["OPSET", "Weights", "checksum", "export", "weights_of"]
+
+OPSET: Final = 17
+"""Understood by every onnxruntime since 1.12."""
+_IR_VERSION: Final = 8
+_EAR: Final = (75.0, 5.0, 0.20, 10.0, 4.0)
+"""See origin/distill/student.py: EAR_SPAN, start, audible from, how steeply, contrast."""
+
+Array = NDArray[np.float32]
+Weights = Mapping[str, Array]
+
+
+def weights_of(student: Any) -> dict[str, Array]:
+    """A `origin.distill.student.Student`'s parameters by name, as numpy arrays."""
+    return {name: value.detach().cpu().numpy().astype(np.float32) for name, value in student.state_dict().items()}
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class _Graph:
+    """Nodes and constants in order."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: Array | NDArray[np.int64]) -> str:
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def split(self, source: str, sizes: list[int], outputs: list[str], axis: int) -> list[str]:
+        lengths = self.constant(f"{outputs[0]}_sizes", np.array(sizes, dtype=np.int64))
+        self.nodes.append(helper.make_node("Split", [source, lengths], outputs, name=f"{outputs[0]}_split", axis=axis))
+        return outputs
+
+    def linear(self, source: str, weight: Array, bias: Array, name: str) -> str:
+        """weight: [out, in], as PyTorch keeps it."""
+        product = self.node("MatMul", [source, self.constant(f"{name}_weight", weight.T)], f"{name}_product")
+        return self.node("Add", [product, self.constant(f"{name}_bias", bias)], name)
+
+    def film(self, source: str, scale: str, shift: str, name: str) -> str:
+        """scale: already 1 + the style's."""
+        return self.node("Add", [self.node("Mul", [source, scale], f"{name}_scaled"), shift], name)
+
+
+def _hear(graph: _Graph, weights: Weights) -> list[str]:
+    """Normalise by the slow mean; gives the stem's first inputs, the rest of the inputs, and the ear after."""
+    span, start, audible, steep, contrast = (np.array([[value]], np.float32) for value in _EAR)
+    mel, asked = graph.split("inputs", [LOG_MEL_BANDS, INPUTS - LOG_MEL_BANDS], ["mel", "asked"], axis=1)
+    one = graph.constant("one", np.array([[1.0]], np.float32))
+    zero = graph.constant("zero", np.array([[0.0]], np.float32))
+    level = graph.node("ReduceMean", [mel], "level", axes=[1], keepdims=1)
+    louder = graph.node("Sub", [level, graph.constant("audible_from", audible)], "louder")
+    steeper = graph.node("Mul", [louder, graph.constant("audible_steep", steep)], "steeper")
+    loud = graph.node("Min", [graph.node("Max", [steeper, zero], "steeper_positive"), one], "loud")
+    former = graph.node("Add", ["ear_mean", graph.constant("usual", weights["usual"])], "ear_former")
+    more = graph.node("Add", ["ear_heard", loud], "heard_more")
+    heard = graph.node("Min", [more, graph.constant("ear_span", span)], "heard")
+    rate = graph.node("Div", [loud, graph.node("Add", [heard, graph.constant("ear_start", start)], "heard_of")], "rate")
+    step = graph.node("Mul", [rate, graph.node("Sub", [mel, former], "surprise")], "ear_step")
+    mean = graph.node("Add", [former, step], "ear_now")
+    apart = graph.node("Sub", [mel, mean], "apart")
+    clear = graph.node("Mul", [apart, graph.constant("contrast", contrast)], "clear")
+    slow = graph.node("ReduceMean", [mean], "slow_level", axes=[1], keepdims=1)
+    after = graph.node("Sub", [mean, "usual"], "ear_after")
+    return [clear, level, slow, asked, after, heard]
+
+
+def _block(
+    graph: _Graph, weights: Weights, index: int, hidden: int, trunk: str, film: tuple[str, str] | None
+) -> tuple[str, str]:
+    """One residual block: gives the trunk after it and the block's rows of the new state."""
+    dilation, name = DILATIONS[index], f"block{index}"
+    frame = graph.node("Unsqueeze", [trunk, "axis_time"], f"{name}_frame")
+    taps = weights[f"taps.{index}"]
+    oldest = f"{name}_rows_oldest"
+    if dilation == 1:
+        middle, kept = graph.split(f"{name}_rows", [1, 1], [oldest, f"{name}_rows_middle"], axis=1)[1], None
+        rows = graph.node("Concat", [middle, frame], f"{name}_after", axis=1)
+    else:
+        pieces = graph.split(
+            f"{name}_rows", [1, dilation - 1, 1, dilation - 1],
+            [oldest, f"{name}_rows_kept", f"{name}_rows_middle", f"{name}_rows_new"], axis=1,
+        )  # fmt: skip
+        kept, middle = pieces[1], pieces[2]
+        rows = graph.node("Concat", [kept, middle, pieces[3], frame], f"{name}_after", axis=1)
+    window = graph.node("Concat", [oldest, middle, frame], f"{name}_window", axis=1)
+    weighed = graph.node("Mul", [window, graph.constant(f"{name}_taps", taps[:3])], f"{name}_weighed")
+    mixed = graph.node("ReduceSum", [weighed, "axis_time"], f"{name}_mixed", keepdims=0)
+    # The taps' own bias goes through the next layer: one addition less per frame.
+    widen = weights[f"widen.{index}.weight"][:hidden]
+    bias = weights[f"widen.{index}.bias"][:hidden] + widen @ taps[3]
+    units = graph.node("Relu", [graph.linear(mixed, widen, bias, f"{name}_wide")], f"{name}_units")
+    if film is not None:
+        units = graph.film(units, *film, f"{name}_styled")
+    narrow = graph.linear(
+        units, weights[f"narrow.{index}.weight"][:, :hidden], weights[f"narrow.{index}.bias"], f"{name}_narrow"
+    )
+    return graph.node("Add", [trunk, narrow], f"{name}_trunk"), rows
+
+
+def _style(graph: _Graph, hidden: int) -> list[str]:
+    """The style's six parts; the hidden ones as wide as this fidelity, the scales with 1 added."""
+    whole = HIDDEN_WIDTHS["high"]
+    names = ["scale_hidden", "shift_hidden", "scale_head", "shift_head", "scale_out", "shift_out"]
+    sizes = [hidden, whole - hidden] * 2 if hidden < whole else [whole] * 2
+    parts = [names[0], "unused_scale", names[1], "unused_shift"] if hidden < whole else names[:2]
+    graph.split("style", [*sizes, *[HEAD_WIDTH] * 2, *[len(OUTPUTS)] * 2], [*parts, *names[2:]], axis=1)
+    for name in names[::2]:
+        graph.node("Add", [name, "one"], f"{name}_plus")
+    return [f"{name}_plus" if name.startswith("scale") else name for name in names]
+
+
+def export(path: Path, weights: Weights, fidelity: str) -> str:
+    """Write one fidelity.
+
+    Args:
+        path: of the .onnx file; its folder must exist.
+        weights: from `weights_of`.
+        fidelity: of core.speech.student_layout.FIDELITIES.
+    Returns: the file's SHA-256.
+    """
+    hidden = HIDDEN_WIDTHS[fidelity]
+    graph = _Graph()
+    graph.constant("axis_time", np.array([1], np.int64))
+    sizes = [1, *(2 * dilation for dilation in DILATIONS)]
+    graph.split("state", sizes, ["ear_row", *(f"block{i}_rows" for i in range(len(DILATIONS)))], axis=1)
+    ear = graph.node("Squeeze", ["ear_row", "axis_time"], "ear")
+    graph.split(ear, [LOG_MEL_BANDS, 1, TRUNK_WIDTH - LOG_MEL_BANDS - 1], ["ear_mean", "ear_heard", "ear_rest"], axis=1)
+    clear, level, slow, asked, after, heard = _hear(graph, weights)
+    parts = _style(graph, hidden)
+    heard_now = graph.node("Concat", [clear, level, slow, asked], "heard_now", axis=1)
+    trunk = graph.linear(heard_now, weights["stem.weight"], weights["stem.bias"], "stem")
+    ear_flat = graph.node("Concat", [after, heard, "ear_rest"], "ear_flat", axis=1)
+    rows = [graph.node("Unsqueeze", [ear_flat, "axis_time"], "ear_new")]
+    for index in range(len(DILATIONS)):
+        film = (parts[0], parts[1]) if index == len(DILATIONS) - 1 else None
+        trunk, kept = _block(graph, weights, index, hidden, trunk, film)
+        rows.append(kept)
+    head = graph.linear(trunk, weights["head.weight"], weights["head.bias"], "head")
+    seen = graph.node("Relu", [graph.film(head, parts[2], parts[3], "head_styled")], "head_units")
+    out = graph.linear(seen, weights["out.weight"], weights["out.bias"], "out")
+    graph.film(out, parts[4], parts[5], "answers")
+    graph.node("Concat", rows, "state_after", axis=1)
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes, f"visavis student {fidelity}",
+            [_value("inputs", INPUTS), _value("state", STATE_ROWS, TRUNK_WIDTH), _value("style", STYLE_WIDTH)],
+            [_value("answers", len(OUTPUTS)), _value("state_after", STATE_ROWS, TRUNK_WIDTH)],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)], producer_name="visavis", ir_version=_IR_VERSION,
+    )  # fmt: skip
+    helper.set_model_props(model, {"fidelity": fidelity, "layout": str(LAYOUT_VERSION)})
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return checksum(path)
+
+
+def _value(name: str, *shape: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
