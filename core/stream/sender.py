@@ -77,7 +77,9 @@ class UnitSender:
         self._sound = plays_sound_itself
         self._fec = FecEncoder(sound=plays_sound_itself)
         self._controller = self._make_controller()
-        self._playout_delay_s = PLAYOUT_DELAY_MS_MAX / 1000 if plays_sound_itself else NETEQ_DELAY_S
+        # Our own playout waits for repairs once it has seen them come too late: a window that followed its delay would
+        # never let it see one. NetEQ takes no part in repairs, so what it holds is all there is.
+        self._repairable_s = PLAYOUT_DELAY_MS_MAX / 1000 if plays_sound_itself else NETEQ_DELAY_S
         self._judged_at = -math.inf
         self._keyframe_asked = False
         self._keyframe_copied_at = -math.inf
@@ -144,8 +146,8 @@ class UnitSender:
         """
         if feedback.epoch is not None and feedback.epoch != self._epoch:
             return Dropped("other-epoch")
-        if feedback.playout_delay_ms is not None:
-            self._playout_delay_s = feedback.playout_delay_ms / 1000
+        if feedback.playout_delay_ms is not None and not self._sound:
+            self._repairable_s = feedback.playout_delay_ms / 1000
         if feedback.acknowledged is not None:
             self._encoder.acknowledge(feedback.acknowledged)
         if feedback.keyframe_request:
@@ -203,7 +205,7 @@ class UnitSender:
             sequence_number,
             block,
             tier=decision.tier,
-            window=window_units(self._playout_delay_s, span_ticks / MEDIA_CLOCK_HZ),
+            window=window_units(self._repairable_s, span_ticks / MEDIA_CLOCK_HZ),
             size_bytes_max=ACCESS_UNIT_SIZE_BYTES_MAX - len(opus) - len(encoded) - _ENVELOPE_SIZE_BYTES,
         )
         if fec:
