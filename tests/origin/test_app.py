@@ -87,6 +87,17 @@ async def test_a_ticket_opens_what_it_says(shared: Shared) -> None:
         assert await store.keys("sessions.") == []
 
 
+async def test_a_ticket_tells_where_webtransport_is(shared: Shared) -> None:
+    webtransport = {"url": "https://127.0.0.1:8080", "certificate_hashes": ["aGFzaA==", "bmV4dA=="]}
+    record = json.dumps({**json.loads(_POP), "webtransport": webtransport}).encode()
+    for pop, told in ((record, webtransport), (_POP, None)):
+        async with _client(shared, pop) as (client, _, _broker):
+            (offer,) = (await client.post("/v1/sessions")).json()["pops"]
+            assert offer.get("webtransport") == told
+            scopes = jwt.decode(offer["token"], options={"verify_signature": False})["scp"]
+            assert scopes == ["webrtc", "webtransport"]
+
+
 async def test_who_gets_no_ticket(shared: Shared) -> None:
     async with _client(shared, address="192.0.2.7", api_keys=("k-1",)) as (client, _, _broker):
         _problem(await client.post("/v1/sessions"), 401, "api-key-required")
