@@ -209,7 +209,10 @@ class Endpoint:
                 continue
             touched[peer] = None
         for peer in touched:
-            self._drain(peer, now)
+            try:
+                self._drain(peer, now)
+            except Exception:
+                self._broken(peer)
 
     def _route(self, data: bytes, address: Address) -> QuicPeer | None:
         if not data:
@@ -361,10 +364,10 @@ class Endpoint:
     def _expire(self, peer: QuicPeer, now: float) -> None:
         try:
             peer.engine.handle_timer(now)
+            self._tell_events(peer, now)
         except Exception:
             self._broken(peer)
             return
-        self._tell_events(peer, now)
         self._flush(peer, now)
 
     def _flush(self, peer: QuicPeer, now: float) -> None:

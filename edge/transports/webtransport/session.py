@@ -329,8 +329,10 @@ class WebTransportSession:
         if self._session_id is not None:
             if self._link is not None:
                 self._link.fill(self._host.clock())  # what was said before goes before
-            code = 0 if reason in _ORDERLY else 1
-            self._engine.send_body(self._stream_id, encode_close(code, reason), end=True)
+            try:
+                self._engine.send_body(self._stream_id, encode_close(int(reason not in _ORDERLY), reason), end=True)
+            except Exception:  # the library has its own idea of when a stream may be written to
+                _log.exception("a session could not say why it ends")
         self._over(reason)
         self._wait(_FAREWELL_S, "farewell")
         self._peer.wake()

@@ -364,6 +364,23 @@ async def test_a_listener_that_breaks(place: Inn, caplog: pytest.LogCaptureFixtu
     assert "a link's listener failed" in caplog.text
 
 
+async def test_one_broken_connection_leaves_the_others_alone(place: Inn, caplog: pytest.LogCaptureFixture) -> None:
+    first = await place.guest(session_id="s1").enter()
+    broken, link = place.events, place.link
+
+    def breaks(event: object, now: float) -> None:
+        raise RuntimeError("a bug")
+
+    link._carrier.on_event = breaks  # type: ignore[attr-defined]
+    second = await place.guest(session_id="s2").enter()
+    first.client.send_control("x")
+    second.client.send_control("y")
+    await until(lambda: broken.closed.is_set() and place.events.control)
+    assert broken.reasons == ["internal-error"]
+    assert place.events.control == ["y"]
+    assert "a QUIC connection failed" in caplog.text
+
+
 # --- viewers that do not listen --------------------------------------------------------------------------------------
 
 
