@@ -6,7 +6,10 @@ const REPORTS = 10;
 const UNITS_MIN = 100;
 /** More of the sound than this share is invented … */
 const CONCEALED_MAX = 0.1;
-/** … though the link lost less than this share for good: the delays are to blame, or we are. */
+/**
+ * … though the link lost less than this share: the delays are to blame, or we are. What was repaired counts as lost, as
+ * a buffer that has yet to learn to wait for repairs plays without them.
+ */
 const LOST_MAX = 0.02;
 /** This share of samples was not there in time: decoding does not keep up with the sound card. */
 const MISSED_MAX = 0.02;
@@ -14,7 +17,7 @@ const FRAMES_PER_REPORT = 48_000;
 
 interface Totals {
   readonly units: number;
-  readonly gone: number;
+  readonly lost: number;
   readonly played: number;
   readonly concealed: number;
   readonly missedFrames: number;
@@ -31,8 +34,7 @@ export class Degradation {
   /** The next second's counters. @returns true once: another way should be taken. */
   observe(counters: PipeCounters, sound: SoundFigures): boolean {
     const { played, concealed, missedFrames } = sound;
-    const gone = Math.max(0, counters.lost - counters.repaired);
-    this.#reports.push({ units: counters.units, gone, played, concealed, missedFrames });
+    this.#reports.push({ units: counters.units, lost: counters.lost, played, concealed, missedFrames });
     if (this.#reports.length <= REPORTS) return false;
     const before = this.#reports.shift()!;
     if (this.#told) return false;
@@ -40,7 +42,8 @@ export class Degradation {
     if (units < UNITS_MIN) return false;
     const invented = concealed - before.concealed;
     const total = invented + played - before.played;
-    const lost = (gone - before.gone) / (units + Math.max(0, gone - before.gone));
+    const gone = Math.max(0, counters.lost - before.lost);
+    const lost = gone / (units + gone);
     const missed = (missedFrames - before.missedFrames) / (REPORTS * FRAMES_PER_REPORT);
     this.#told = missed > MISSED_MAX || (lost < LOST_MAX && invented > CONCEALED_MAX * total);
     return this.#told;

@@ -100,12 +100,12 @@ describe("refusal", () => {
 });
 
 describe("Degradation", () => {
-  const run = (each: { lost?: number; concealed?: number; missed?: number; units?: number }): number => {
+  const run = (each: { lost?: number; repaired?: number; concealed?: number; missed?: number; units?: number }): number => {
     const judge = new Degradation();
     let told = 0;
     for (let second = 0; second < 30; second += 1) {
-      const { units = 50, lost = 0, concealed = 0, missed = 0 } = each;
-      const counters = { ...emptyCounters(), units: units * second, lost: lost * second };
+      const { units = 50, lost = 0, repaired = 0, concealed = 0, missed = 0 } = each;
+      const counters = { ...emptyCounters(), units: units * second, lost: lost * second, repaired: repaired * second };
       const sound = { played: 50 * second, concealed: concealed * second, late: 0, missedFrames: missed * second };
       told += Number(judge.observe(counters, { ...sound, delayMs: 40, roundTripMs: null }));
     }
@@ -120,6 +120,7 @@ describe("Degradation", () => {
 
   it("blames nobody but the link for what the link loses, and judges no pause", () => {
     expect(run({ concealed: 10, lost: 10 })).toBe(0);
+    expect(run({ concealed: 10, lost: 10, repaired: 10 })).toBe(0);
     expect(run({ concealed: 10, units: 5 })).toBe(0);
   });
 });
