@@ -108,7 +108,7 @@ class UnitReceiver:
         self._epoch: int | None = None
         self._media_time: int | None = None
         self._gradient = DelayGradient()
-        self._gradient_span = 0
+        self._gradient_span: int = 0
         self._reported_s = float("-inf")
         self.lost = 0
         self._forget()

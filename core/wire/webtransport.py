@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from core.errors import Dropped, LocalProtocolError, RemoteProtocolError
 from core.limits import (
@@ -192,14 +192,16 @@ def decode_hello(content: bytes) -> str:
     Raises: RemoteProtocolError: `bad-hello`, `unknown-version`.
     """
     try:
-        hello = json.loads(content)
+        hello: object = json.loads(content)
     except (ValueError, RecursionError):
         raise RemoteProtocolError("bad-hello", "The hello is not JSON.") from None
-    if not isinstance(hello, dict) or not isinstance(hello.get("version"), int):
+    fields = cast("dict[str, object]", hello) if isinstance(hello, dict) else {}
+    version = fields.get("version")
+    if not isinstance(version, int):
         raise RemoteProtocolError("bad-hello", "The hello has no version.")
-    if hello["version"] != VERSION:
+    if version != VERSION:
         raise RemoteProtocolError("unknown-version", f"This POP speaks version {VERSION}.")
-    token = hello.get("token")
+    token = fields.get("token")
     if not isinstance(token, str) or not 0 < len(token) <= TOKEN_SIZE_BYTES_MAX:
         raise RemoteProtocolError("bad-hello", "The hello has no token.")
     return token
