@@ -100,7 +100,13 @@ describe("refusal", () => {
 });
 
 describe("Degradation", () => {
-  const run = (each: { lost?: number; repaired?: number; concealed?: number; missed?: number; units?: number }): number => {
+  const run = (each: {
+    lost?: number;
+    repaired?: number;
+    concealed?: number;
+    missed?: number;
+    units?: number;
+  }): number => {
     const judge = new Degradation();
     let told = 0;
     for (let second = 0; second < 30; second += 1) {
