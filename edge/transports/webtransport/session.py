@@ -43,7 +43,11 @@ __all__ = ["Entry", "SessionHost", "WebTransportSession"]
 _log = logging.getLogger(__name__)
 
 _FAREWELL_S: Final = 1.0
-"""How long a viewer may take to close the connection after it was told that the session is over."""
+"""How long a viewer may take to answer after it was told that the session is over."""
+
+_PARTING_S: Final = 0.25
+"""How long a viewer that has answered may take to close the connection itself. Were it closed for it at once, the end of
+the connection could overtake the reason on its way to the page: Chromium hands both over by different ways."""
 
 
 class Entry(Protocol):
@@ -148,7 +152,7 @@ class WebTransportSession:
         """See ConnectionHandler."""
         if self._closing:
             if isinstance(event, RequestData) and event.ended:
-                self._hang_up()
+                self._wait(_PARTING_S, "parting")
             return
         match event:
             case RequestReceived():
