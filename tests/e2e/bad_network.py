@@ -39,18 +39,20 @@ def gilbert(loss: float, burst: float, *, delay_s: float = 0.02, jitter_s: float
 
 
 class BadNetwork:
-    """One viewer's way to the POP. Begins perfect; `async with BadNetwork() as network: visit(…, network=network)`.
+    """One viewer's way to the POP: `async with BadNetwork() as network: visit(…, network=network)`.
 
     Args:
+        profile: what it begins with. A path that suddenly becomes longer looks crowded to a rate controller; so tests
+            that are about loss begin with the delay that stays.
         tamper: share of the datagrams that are tampered with (`loadtests.tamper`).
 
     Attributes:
         relays: all that were needed so far, the newest last.
     """
 
-    def __init__(self, *, seed: int = 1, tamper: float = 0.0) -> None:
+    def __init__(self, profile: LinkProfile = PROFILES["perfect"], *, seed: int = 1, tamper: float = 0.0) -> None:
         self.relays: list[Relay] = []
-        self._profile = PROFILES["perfect"]
+        self._profile = profile
         self._seed = seed
         self._tamper = tamper
         self._by_target: dict[Address, Relay] = {}

@@ -66,6 +66,7 @@ window.measure = (() => {
 
   let worker = null;
   let poses = [];
+  const listened = {};
   const packets = [];
   const channel = new BroadcastChannel("visavis-tap");
   channel.onmessage = ({ data }) => {
@@ -75,6 +76,7 @@ window.measure = (() => {
   return {
     // From now on, per block: [AudioData timestamp in ms, performance.now() when it was read, rms of every 5 ms].
     listen(name, track) {
+      listened[name] = track;
       worker ??= new Worker(URL.createObjectURL(new Blob([`(${reader})()`], { type: "text/javascript" })));
       const { readable } = new MediaStreamTrackProcessor({ track });
       worker.postMessage({ name, readable }, [readable]);
@@ -83,6 +85,8 @@ window.measure = (() => {
       const { rows } = await ask({ name });
       return rows.map(([stamp, absolute, levels]) => [stamp, absolute - performance.timeOrigin, levels]);
     },
+    // Whether the voice still comes over the link that is listened to.
+    onOneLink: () => window.visavis.session.voiceStream?.getAudioTracks()[0] === listened.voice,
     // What was heard since `listen`: [samples per second, int16 samples in base64].
     async sound(name) {
       const { sound } = await ask({ name, sound: true });
