@@ -16,7 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from core.errors import LocalProtocolError
 from core.limits import LOG_MEL_BANDS
 
-__all__ = ["CEILING_DB", "FLOOR_DB", "HOP_S", "WINDOW_S", "LogMelStream", "log_mel_decibels", "log_mel_frames"]
+__all__ = [
+    "CEILING_DB", "FLOOR_DB", "HOP_S", "WINDOW_S", "LogMelStream", "log_mel", "log_mel_decibels", "log_mel_frames",
+    "window_samples",
+]  # fmt: skip
 
 HOP_S: Final = 0.020
 WINDOW_S: Final = 0.025
@@ -24,13 +27,17 @@ FLOOR_DB: Final = -100.0
 CEILING_DB: Final = 0.0
 _LOW_HZ: Final = 60.0
 _HIGH_HZ: Final = 7_800.0
+_POWER_MIN: Final = np.float32(1e-12)
+_BYTES_PER_NEPER: Final = np.float32(10.0 / np.log(10.0) * 255.0 / (CEILING_DB - FLOOR_DB))
+"""Of power: bytes that a factor of e is worth."""
+_BYTE_AT_0_DB: Final = np.float32(-FLOOR_DB * 255.0 / (CEILING_DB - FLOOR_DB))
 _SAMPLE_RATES: Final = (16_000, 22_050, 24_000, 44_100, 48_000)
 """What TTS engines produce."""
 
 
 @lru_cache(maxsize=len(_SAMPLE_RATES))
 def _bank(sample_rate: int) -> tuple[int, int, int, NDArray[np.float32], NDArray[np.float32]]:
-    """(hop, window, FFT size, window function float32[window], filters float32[FFT/2 + 1, 40])."""
+    """(hop, window, FFT size, window function float32[window], filters float32[2 · (FFT/2 + 1), 40])."""
     if sample_rate not in _SAMPLE_RATES:
         raise LocalProtocolError(f"log-mel wants one of {_SAMPLE_RATES} Hz, not {sample_rate}")
     hop, window = round(HOP_S * sample_rate), round(WINDOW_S * sample_rate)
@@ -46,7 +53,8 @@ def _bank(sample_rate: int) -> tuple[int, int, int, NDArray[np.float32], NDArray
     for band in np.flatnonzero(filters.sum(axis=0) == 0.0):
         filters[np.abs(bins - edges[band + 1]).argmin(), band] = 1.0
     filters *= (2.0 / taper.sum()) ** 2
-    return hop, window, size, taper.astype(np.float32), filters.astype(np.float32)
+    # One row for a bin's real and one for its imaginary part: a product with their squares is the power's.
+    return hop, window, size, taper.astype(np.float32), filters.repeat(2, axis=0).astype(np.float32)
 
 
 def _mel(frequency_hz: float) -> float:
@@ -54,12 +62,38 @@ def _mel(frequency_hz: float) -> float:
 
 
 def _quantise(windows: NDArray[np.float32], size: int, filters: NDArray[np.float32]) -> NDArray[np.uint8]:
-    spectrum = np.fft.rfft(windows, n=size, axis=-1)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    decibels = 10.0 * np.log10(np.maximum(power @ filters, 1e-12))
-    scaled = (decibels - FLOOR_DB) * (255.0 / (CEILING_DB - FLOOR_DB))
-    quantised: NDArray[np.uint8] = np.clip(np.rint(scaled), 0.0, 255.0).astype(np.uint8)
+    """Tapered windows into bytes."""
+    parts: NDArray[np.float32] = np.fft.rfft(windows, n=size, axis=-1).astype(np.complex64, copy=False).view(np.float32)
+    np.square(parts, out=parts)
+    bands = parts @ filters
+    np.maximum(bands, _POWER_MIN, out=bands)
+    np.log(bands, out=bands)
+    bands *= _BYTES_PER_NEPER
+    bands += _BYTE_AT_0_DB
+    np.minimum(np.maximum(bands, 0.0, out=bands), 255.0, out=bands)
+    quantised: NDArray[np.uint8] = np.rint(bands, out=bands).astype(np.uint8)
     return quantised
+
+
+def window_samples(sample_rate: int) -> tuple[int, int]:
+    """Samples from one frame to the next, and in a frame's window. Raises: LocalProtocolError: see `log_mel_frames`."""
+    hop, window, *_ = _bank(sample_rate)
+    return hop, window
+
+
+def log_mel(windows: NDArray[np.float32], sample_rate: int) -> NDArray[np.uint8]:
+    """One frame of many sounds at once; each row is what `log_mel_frames` gives for it.
+
+    Args:
+        windows: float32[n, window_samples(sample_rate)[1]] in [-1, 1]; bad samples as in `log_mel_frames`.
+        sample_rate: as in `log_mel_frames`.
+    Returns: uint8[n, 40].
+    Raises: LocalProtocolError: another sample rate or shape.
+    """
+    _, window, size, taper, filters = _bank(sample_rate)
+    if windows.ndim != 2 or windows.shape[1] != window:
+        raise LocalProtocolError(f"log-mel at {sample_rate} Hz wants windows [n, {window}], not shape {windows.shape}")
+    return _quantise(_clean(windows) * taper, size, filters)
 
 
 def log_mel_decibels(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -71,8 +105,17 @@ def _checked(pcm: ArrayLike) -> NDArray[np.float32]:
     samples = np.asarray(pcm, dtype=np.float32)
     if samples.ndim != 1:
         raise LocalProtocolError(f"log-mel wants mono samples float32[n], not shape {samples.shape}")
-    # One bad sample must not blacken a whole window.
-    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -4.0, 4.0)
+    return _clean(samples)
+
+
+def _clean(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    # One bad sample must not blacken a whole window, nor cost all others the search for it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(samples, axis=None)
+    if not np.isfinite(total):
+        samples = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
+    cleaned: NDArray[np.float32] = np.minimum(np.maximum(samples, np.float32(-4.0)), np.float32(4.0))
+    return cleaned
 
 
 def log_mel_frames(pcm: ArrayLike, sample_rate: int) -> NDArray[np.uint8]:
