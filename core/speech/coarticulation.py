@@ -3,12 +3,17 @@
 Each sound adds `dominance · target` and `dominance` to two running sums on a 10 ms grid; their ratio is the mouth
 (Cohen & Massaro 1993). The sums are additive, so a sound costs its own window once, in whatever order sounds arrive,
 and sampling a frame is one interpolation. On top of the ratio lie the seals: a blend of neighbours never quite shuts
-the lips, so /p b m/ and /f v/ carry a curve that is exactly 1 while the lips must touch.
+the lips, so /p b m/ and /f v/ carry a curve that is exactly 1 while the lips must touch. Beside them lies the beat: how
+near a stressed syllable is, for brows and head.
+
+Sounds come one by one, far ahead of time, and are drawn several at once just before they are needed: an array operation
+on many of them costs little more than on one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,7 +24,7 @@ from core.speech.messages import PhonemeSpan
 from core.speech.phonemes import Segment, split_symbol
 from core.speech.visemes import ARTICULATORS, GROUP_OF, GROUPS, REST_DOMINANCE, Viseme, viseme
 
-__all__ = ["CURVE_COLUMNS", "REST_ROW", "SEALS", "MouthCurve", "resolve"]
+__all__ = ["BEAT_COLUMN", "CURVE_COLUMNS", "REST_ROW", "SEALS", "MouthCurve", "resolve"]
 
 STEP_TICKS: Final = 480
 """Ticks between two grid points (10 ms): half a frame, so that no closure falls between samples."""
@@ -32,13 +37,22 @@ SEALS: Final[tuple[str, ...]] = ("lips", "teeth")
 """Columns after the articulators in a resolved curve."""
 _COUNT: Final = len(ARTICULATORS)
 _SUMS: Final = _COUNT + len(GROUPS)
-CURVE_COLUMNS: Final = _SUMS + len(SEALS)
-"""Columns of the stored grid: weighted targets, dominances, seals."""
+BEAT_COLUMN: Final = _SUMS + len(SEALS)
+"""Strength of a stressed syllable near this moment, in [0, 1]."""
+CURVE_COLUMNS: Final = BEAT_COLUMN + 1
+"""Columns of the stored grid: weighted targets, dominances, seals, beat."""
 _LIPS, _TEETH = _SUMS, _SUMS + 1
+_BEAT_STRENGTH: Final = (0.0, 0.55, 1.0)
+_BEAT_RISE_S: Final = 0.12
+_BEAT_FALL_S: Final = 0.20
+_DRAWN_AT_ONCE: Final = 16
+"""Sounds that wait to be drawn at most."""
+_SOON_STEPS: Final = 4
+"""Grid steps before its first trace at which a sound is drawn."""
 
-_ANTICIPATION_S: Final = np.array([0.038, 0.060, 0.040, 0.022], dtype=np.float32)
+_ANTICIPATION_S: Final = (0.038, 0.060, 0.040, 0.022)
 """Time constants before a sound, per group (jaw, rounding, lips, tongue). Rounding reaches furthest (Löfqvist)."""
-_CARRY_S: Final = np.array([0.042, 0.048, 0.042, 0.024], dtype=np.float32)
+_CARRY_S: Final = (0.042, 0.048, 0.042, 0.024)
 """Time constants after a sound: inertia."""
 _REACH: Final = 4.5
 """Time constants after which a sound no longer counts; its dominance fades to exactly 0 there."""
@@ -47,6 +61,9 @@ _SOFTNESS: Final = 0.35
 """Rounds the corner where a sound's hold begins and ends."""
 _CORE: Final = 0.28
 """A sound holds fully between this fraction and its mirror image."""
+_PER_ANTICIPATION: Final = (1.0 / np.array(_ANTICIPATION_S)).astype(np.float32)
+_PER_CARRY: Final = (1.0 / np.array(_CARRY_S)).astype(np.float32)
+_NEVER: Final = 1 << 62
 _SHUT_S: Final = 0.055
 """Time the lips take to meet, and (at most) to part; measured closing movements last 50 to 90 ms (Löfqvist 2000)."""
 
@@ -58,13 +75,31 @@ def resolve(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
         rows: float32[n, CURVE_COLUMNS].
     Returns: articulators float32[n, 11] in [0, 1] and seals float32[n, 2] in [0, 1].
     """
-    return rows[:, :_COUNT] / rows[:, _COUNT:_SUMS].take(GROUP_OF, axis=1), rows[:, _SUMS:]
+    return rows[:, :_COUNT] / rows[:, _COUNT:_SUMS].take(GROUP_OF, axis=1), rows[:, _SUMS:BEAT_COLUMN]
 
 
 def _rest_rows(count: int) -> NDArray[np.float32]:
     grid = np.zeros((count, CURVE_COLUMNS), dtype=np.float32)
     grid[:, _COUNT:_SUMS] = REST_DOMINANCE
     return grid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sound:
+    """One segment that waits to be drawn; seconds of the utterance."""
+
+    begin: float
+    end: float
+    wish: Viseme
+    stress: int
+    vowel: bool
+    long: bool
+    reach_from: float
+    reach_to: float
+
+    @property
+    def tempo(self) -> float:
+        return min(max((self.end - self.begin) / 0.08, 0.6), 1.25)
 
 
 class MouthCurve:
@@ -77,7 +112,7 @@ class MouthCurve:
         dropped: spans refused because their times are impossible (end before start, long past, or too far ahead).
     """
 
-    __slots__ = ("_base", "_end", "_grid", "_position", "beats", "disturbed", "dropped", "unknown")
+    __slots__ = ("_base", "_end", "_grid", "_position", "_soon", "_waiting", "beats", "disturbed", "dropped", "unknown")
 
     def __init__(self) -> None:
         self._base = -_BEFORE
@@ -85,6 +120,9 @@ class MouthCurve:
         self._grid = _rest_rows(256)
         self._end = 0
         self._position = -_BEFORE
+        self._waiting: list[_Sound] = []
+        self._soon = _NEVER
+        """Grid index at which those that wait are drawn at the latest."""
         self.beats: list[tuple[int, int]] = []
         self.disturbed = False
         self.unknown = 0
@@ -105,40 +143,49 @@ class MouthCurve:
             duration = end - begin
             for segment in segments:
                 until = begin + segment.share * duration
-                self._add_segment(segment, begin, until, stress)
+                self._expect(segment, begin, until, stress)
                 if segment.vowel and stress > 0:
                     self.beats.append((round(begin * MEDIA_CLOCK_HZ), stress))
                     stress = -1  # the glide of a diphthong keeps the height, not the beat
                 begin = until
+        if self._soon <= self._position or len(self._waiting) >= _DRAWN_AT_ONCE:
+            self._draw()
 
-    def _add_segment(self, segment: Segment, begin: float, end: float, stress: int) -> None:
-        wish = viseme(segment.sound)
-        duration = end - begin
-        tempo = min(max(duration / 0.08, 0.6), 1.25)
-        targets, dominance = wish.targets, wish.dominance
-        if segment.vowel:
-            targets = targets * _STRESS_SCALE[stress]
-            dominance = dominance * (1.3 if segment.long or stress else 1.0)
-        margin = _CORE * duration
-        reach = (_REACH + _SOFTNESS) * 0.06 * tempo
-        first, last = self._window(begin - reach, end + reach)
+    def _expect(self, segment: Segment, begin: float, end: float, stress: int) -> None:
+        reach = (_REACH + _SOFTNESS) * 0.06 * min(max((end - begin) / 0.08, 0.6), 1.25)
+        sound = _Sound(
+            begin=begin,
+            end=end,
+            wish=viseme(segment.sound),
+            stress=stress,
+            vowel=segment.vowel,
+            long=segment.long,
+            reach_from=begin - reach,
+            reach_to=max(end + reach, begin + _BEAT_FALL_S),
+        )
+        self._waiting.append(sound)
+        self._soon = min(self._soon, int(sound.reach_from / STEP_S) - _SOON_STEPS)
+
+    def _draw(self) -> None:
+        """Add the sounds that wait to the grid."""
+        sounds, self._waiting, self._soon = self._waiting, [], _NEVER
+        windows = [self._window(sound.reach_from, sound.reach_to) for sound in sounds]
+        # The grid may have moved on for a later sound.
+        windows = [(max(first, self._base), max(last, self._base + 1)) for first, last in windows]
+        begins = np.array([sound.begin for sound in sounds])
         # Seconds since the sound's start, so that float32 stays exact however long the utterance is.
-        times = (np.arange(first, last) * STEP_S - begin).astype(np.float32)
-        column = times[:, None]
-        distance = np.maximum((margin - column) / (_ANTICIPATION_S * tempo),
-                              (column - (duration - margin)) / (_CARRY_S * tempo))  # fmt: skip
-        np.maximum(distance, 0.0, out=distance)
-        distance *= distance
-        distance += _SOFTNESS * _SOFTNESS
-        weight = np.exp(_SOFTNESS - np.sqrt(distance))
-        weight -= _FAINTEST
-        np.maximum(weight, 0.0, out=weight)
-        weight *= dominance
-        rows = self._grid[first - self._base : last - self._base]
-        rows[:, :_COUNT] += weight.take(GROUP_OF, axis=1) * targets
-        rows[:, _COUNT:_SUMS] += weight
-        if wish.seal:
-            self._seal(wish, rows, times, duration)
+        grid_times = np.arange(max(last - first for first, last in windows)) * STEP_S
+        starts = np.array([first for first, _ in windows]) * STEP_S - begins
+        times = (starts[:, None] + grid_times).astype(np.float32)
+        traces = _traces(sounds, times)
+        for sound, (first, last), time_s, trace in zip(sounds, windows, times, traces, strict=True):
+            rows = self._grid[first - self._base : last - self._base]
+            count = len(rows)
+            rows[:, :_SUMS] += trace[:, :count].T
+            if sound.wish.seal:
+                self._seal(sound.wish, rows, time_s[:count], sound.end - sound.begin)
+            if sound.vowel and sound.stress > 0:
+                _beat(rows[:, BEAT_COLUMN], time_s[:count], _BEAT_STRENGTH[sound.stress])
 
     @staticmethod
     def _seal(wish: Viseme, rows: NDArray[np.float32], times: NDArray[np.float32], duration: float) -> None:
@@ -174,20 +221,87 @@ class MouthCurve:
         grid[: len(kept)] = kept
         self._grid, self._base = grid, kept_from
 
+    def sample(self, ticks: int, row: NDArray[np.float32]) -> None:
+        """Write what the grid says of a position into `row`, float32[CURVE_COLUMNS]. Beyond its ends the mouth rests."""
+        index, rest = divmod(ticks, STEP_TICKS)
+        offset = self._look_at(index)
+        if not 0 <= offset < len(self._grid) - 1:
+            row[:] = REST_ROW
+            return
+        row[:] = self._grid[offset]
+        if rest:
+            row += (self._grid[offset + 1] - row) * np.float32(rest / STEP_TICKS)
+
     def sample_into(self, ticks: int, low: NDArray[np.float32], high: NDArray[np.float32]) -> float:
         """Write the two grid rows around a position into `low` and `high`, both float32[CURVE_COLUMNS].
 
         Returns: how far the position lies between them, in [0, 1). Beyond either end the mouth rests.
         """
         index, rest = divmod(ticks, STEP_TICKS)
-        self._position = max(self._position, index)
-        offset = index - self._base
+        offset = self._look_at(index)
         if 0 <= offset < len(self._grid) - 1:
             low[:] = self._grid[offset]
             high[:] = self._grid[offset + 1]
         else:
             low[:] = high[:] = REST_ROW
         return rest / STEP_TICKS
+
+    def _look_at(self, index: int) -> int:
+        """Row of the grid that holds a position; all that can be seen there is drawn."""
+        if index > self._position:
+            self._position = index
+        if self._soon <= index:
+            position, self._position = self._position, self._soon - 1
+            self._draw()  # in time: nothing that was sampled changes
+            self._position = position
+        return index - self._base
+
+
+def _traces(sounds: Sequence[_Sound], times: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What sounds add to the sums.
+
+    Args:
+        times: float32[sounds, steps], seconds since each one's start.
+    Returns: float32[sounds, articulators + groups, steps].
+    """
+    targets = np.stack([_target(sound) for sound in sounds])
+    dominance = np.stack([sound.wish.dominance * _hold(sound) for sound in sounds])
+    shape = np.array([(1.0 / sound.tempo, sound.end - sound.begin) for sound in sounds], dtype=np.float32)
+    quick, duration = shape[:, :1], shape[:, 1:]
+    margin = duration * np.float32(_CORE)
+    before = (margin - times)[:, None, :] * (quick * _PER_ANTICIPATION)[:, :, None]
+    after = (times - (duration - margin))[:, None, :] * (quick * _PER_CARRY)[:, :, None]
+    distance = np.maximum(before, after, out=before)
+    # Beyond its reach a sound counts for nothing; exponentials of more would be denormal, which is slow.
+    np.minimum(np.maximum(distance, 0.0, out=distance), np.float32(_REACH + 1.0), out=distance)
+    distance *= distance
+    distance += np.float32(_SOFTNESS * _SOFTNESS)
+    np.sqrt(distance, out=distance)
+    np.subtract(np.float32(_SOFTNESS), distance, out=distance)
+    weight = np.exp(distance, out=distance)
+    weight -= np.float32(_FAINTEST)
+    np.maximum(weight, 0.0, out=weight)
+    weight *= dominance[:, :, None]
+    traces = np.empty((len(sounds), _SUMS, times.shape[1]), dtype=np.float32)
+    np.multiply(weight.take(GROUP_OF, axis=1), targets[:, :, None], out=traces[:, :_COUNT])
+    traces[:, _COUNT:] = weight
+    return traces
+
+
+def _target(sound: _Sound) -> NDArray[np.float32]:
+    return sound.wish.targets * _STRESS_SCALE[sound.stress] if sound.vowel else sound.wish.targets
+
+
+def _hold(sound: _Sound) -> np.float32:
+    return np.float32(1.3 if sound.vowel and (sound.long or sound.stress) else 1.0)
+
+
+def _beat(column: NDArray[np.float32], times: NDArray[np.float32], strength: float) -> None:
+    """A stressed vowel's beat, smooth before and after its start; where two meet the higher one counts."""
+    shape = np.minimum(times / _BEAT_RISE_S + 1.0, 1.0 - times / _BEAT_FALL_S)
+    np.minimum(np.maximum(shape, 0.0, out=shape), 1.0, out=shape)
+    shape *= shape * (3.0 - 2.0 * shape)
+    np.maximum(column, shape * np.float32(strength), out=column)
 
 
 _STRESS_SCALE: Final = tuple(
