@@ -74,6 +74,8 @@ PLAYOUT_FRAMES_MAX: Final = 256
 """Decoded frames that wait to be drawn (5 s); overflow drops the oldest."""
 MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
 """Phonemes further ahead of the sound than this are refused and counted; it bounds the memory of a mouth curve."""
+STUDENT_CATCH_UP_FRAMES_MAX: Final = 8
+"""Frames that the student hears at once of a session that it has not heard yet; older ones are left out."""
 UTTERANCES_PER_SLOT_MAX: Final = 4
 """Utterances whose phonemes the animator keeps per session; the oldest is forgotten first."""
 

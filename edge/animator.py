@@ -1,13 +1,18 @@
 """Frames for all sessions of a phase in one batch.
 
-The mouth follows the character's phonemes (tier "rules": `core.speech.coarticulation`), the rest of the face what the
-session is doing (`core.avatar.behaviour`). One `Animator` serves all sessions of a POP: each has a slot in arrays that
-grow by doubling and are reused. Everything is a function of media time, so frames may be 20 ms or 80 ms apart.
+The mouth follows the character's voice and phonemes: the student (`edge.student_faces`) moves those it serves, all of a
+fidelity in one run, and the rules (`core.speech.coarticulation`, tier "rules") the others. The rest of the face follows
+what the session is doing (`core.avatar.behaviour`). One `Animator` serves all sessions of a POP: each has a slot in
+arrays that grow by doubling and are reused. Everything is a function of media time, so frames may be 20 ms or 80 ms
+apart.
+
+Whoever moves the mouth says where it ought to be, and one critically damped ease (`edge.easing`) takes what is shown
+there: a cut, another utterance, another tier, fidelity or character never shows as a jump.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,37 +21,43 @@ from numpy.typing import NDArray
 
 from core.avatar.behaviour import Behaviours
 from core.avatar.blend import layer_mouth, limit_steps
-from core.avatar.expression import CHANNELS
+from core.avatar.expression import CHANNELS, channel
 from core.avatar.frame import AnimationFrame
 from core.avatar.rotation import quaternions
 from core.errors import LocalProtocolError
-from core.limits import (
-    BLENDSHAPE_COUNT,
-    JOINT_COUNT,
-    LOG_MEL_BANDS,
-    MEDIA_CLOCK_HZ,
-    UTTERANCES_PER_SLOT_MAX,
-)
+from core.limits import BLENDSHAPE_COUNT, JOINT_COUNT, LOG_MEL_BANDS, MEDIA_CLOCK_HZ
 from core.session.state import FaceState
-from core.speech.coarticulation import CURVE_COLUMNS, REST_ROW, SEALS, MouthCurve, resolve
 from core.speech.messages import PhonemeSpan
+from core.speech.student_layout import MOUTH, OUTPUTS
 from core.speech.visemes import ARTICULATORS
+from edge.easing import Easing
+from edge.mouths import Mouths, Plans
+from edge.student import Student
+from edge.student_faces import EASED, RULES, TIERS, Answers, StudentFaces
 
-__all__ = ["AnimatedBatch", "Animator", "AnimatorRow"]
+__all__ = ["RULES", "TIERS", "AnimatedBatch", "Animator", "AnimatorRow", "TierChange"]
 
-_EASE_HZ: Final = 45.0
-"""How fast the mouth leaves what it was doing when its speech starts, is cut or turns out otherwise: critically damped,
-a quarter of the way left after 60 ms (rad/s)."""
 _LOUDNESS_EASE_S: Final = 0.05
 _LOUDNESS_MEAN_S: Final = 1.5
 _LOUDNESS_USUAL: Final = 0.50
 """Mean log-mel byte / 255 of a normal voice, until the utterance shows its own."""
-_BEAT_AHEAD_TICKS: Final = 5_760
-"""Head beats are prepared 120 ms before their syllable."""
-_BEAT_STRENGTH: Final = (0.0, 0.55, 1.0)
+_ACTIVITY_S: Final = 10.0
+"""How long it takes until a session that fell silent counts as less active than one that speaks now and then."""
 _NO_LOG_MEL: Final = bytes(LOG_MEL_BANDS)
-_VOICE: Final = ARTICULATORS.index("voice")
-_MOUTH_WIDTH: Final = len(ARTICULATORS) + len(SEALS)
+_COUNT: Final = len(ARTICULATORS)
+_VOICE: Final = MOUTH.index("voice")
+_JAW: Final = MOUTH.index("jaw")
+_LOUD: Final = np.array([name in ("jaw", "lower_down", "upper_up") for name in MOUTH], dtype=np.float32)
+"""What a louder voice opens further; the student has it in its answers."""
+_BROW_INNER: Final = OUTPUTS.index("brow_inner")
+_BROW_OUTER: Final = OUTPUTS.index("brow_outer")
+_HEAD_PITCH: Final = OUTPUTS.index("head_pitch")
+_BROWS_OUTER: Final = [channel("browOuterUpLeft"), channel("browOuterUpRight")]
+_SEALS: Final = slice(_COUNT, len(MOUTH))
+"""A seal may part slowly, but it is never kept from closing."""
+
+TierChange = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.int8]]
+"""Tiers (indices of TIERS) and activity (0 to 1) of all sessions into the tiers they should have."""
 
 
 @dataclass(slots=True)
@@ -61,6 +72,8 @@ class AnimatorRow:
         utterance_ticks: position of this frame within that utterance; negative shortly before its sound.
         log_mel: 40 bytes of `core.speech.features`, or b"" (any other length counts as b"").
         user_level: the user's speech energy in [0, 1].
+        heard: what the student hears with this frame, from `core.stream.speech_track.SpeechTrack.hear`: log-mel through
+            LOOKAHEAD_FRAMES after it that no frame before had; b"" when nothing is new, and the mouth stands still.
     """
 
     slot: int
@@ -70,6 +83,7 @@ class AnimatorRow:
     utterance_ticks: int = 0
     log_mel: bytes = b""
     user_level: float = 0.0
+    heard: bytes = b""
 
 
 @dataclass(slots=True)
@@ -93,60 +107,69 @@ class AnimatedBatch:
         )
 
 
-class _Voice:
-    """What one session is going to say."""
-
-    __slots__ = ("beats_done", "curves", "cut_through", "source", "ticks")
-
-    def __init__(self) -> None:
-        self.curves: dict[int, MouthCurve] = {}
-        self.cut_through = 0
-        self.source = 0
-        """The utterance the mouth follows now, 0 = none."""
-        self.ticks = 0
-        self.beats_done = 0
-
-
 class Animator:
     """One per POP.
 
-    Attributes:
-        unknown_phonemes: letters in phoneme symbols that no table knows (they look neutral).
-        dropped_phonemes: spans refused because of impossible times, or of utterances that were cut.
+    Args:
+        capacity: slots to begin with, at least 1; doubles when it is used up.
+        student: moves the faces; None: the rules do.
     """
 
-    def __init__(self, *, capacity: int = 64) -> None:
-        """Args: capacity: slots to begin with, at least 1; doubles when it is used up."""
+    def __init__(self, *, capacity: int = 64, student: Student | None = None) -> None:
         if capacity < 1:
             raise LocalProtocolError("an animator needs room for at least one face")
         self._free = list(range(capacity - 1, -1, -1))
-        self._voices: list[_Voice | None] = [None] * capacity
         self._behaviours = Behaviours(capacity)
+        self._mouths = Mouths(capacity, self._behaviours)
+        self._easing = Easing(capacity, EASED, prompt=_SEALS)
+        self._faces = StudentFaces(student, capacity) if student is not None else None
+        self._open = np.zeros(capacity, dtype=np.bool_)
+        self._tiers = np.zeros(capacity, dtype=np.int8)
         self._times = np.zeros(capacity)
+        self._activity = np.zeros(capacity)
         self._poses = np.zeros((capacity, CHANNELS), dtype=np.float32)
-        self._mouths = np.zeros((capacity, 3, _MOUTH_WIDTH), dtype=np.float32)
-        """What the mouth did last, how far that still is from what its curve says, and how fast it gets there."""
         self._loudness = np.zeros((capacity, 2), dtype=np.float32)
-        self.unknown_phonemes = 0
-        self.dropped_phonemes = 0
+
+    @property
+    def student(self) -> Student | None:
+        """Who moves the faces above the tier "rules"."""
+        return self._faces.student if self._faces is not None else None
+
+    @property
+    def unknown_phonemes(self) -> int:
+        """Letters in phoneme symbols that no table knows (they look neutral)."""
+        return self._mouths.unknown_phonemes
+
+    @property
+    def dropped_phonemes(self) -> int:
+        """Spans refused because of impossible times, or of utterances that were cut."""
+        return self._mouths.dropped_phonemes
 
     # --- sessions ------------------------------------------------------------------------------------------------
 
-    def open(self, *, seed: int) -> int:
+    def open(self, *, seed: int, character: str = "neutral") -> int:
         """A slot for a session. Its first frame is alive at once.
 
         Args:
             seed: any integer; the same seed and media times give the same face.
+            character: whose style the student takes on; one it does not know is neutral.
         """
         if not self._free:
             self._grow()
         slot = self._free.pop()
-        self._voices[slot] = _Voice()
+        self._open[slot] = True
         self._behaviours.reset(slot, seed)
+        self._mouths.open(slot)
+        self._easing.reset(slot)
         self._times[slot] = -np.inf
+        self._activity[slot] = 0.0
         self._poses[slot] = 0.0
-        self._mouths[slot] = 0.0
         self._loudness[slot] = 1.0, _LOUDNESS_USUAL
+        self._tiers[slot] = RULES
+        if self._faces is not None:
+            self._faces.open(slot, character)
+            self._tiers[slot] = 0
+            self._mouths.go_by_rules(slot, False)
         return slot
 
     def close(self, slot: int) -> None:
@@ -154,70 +177,90 @@ class Animator:
 
         Raises: LocalProtocolError: the slot is not open (also for all methods below).
         """
-        self._voice(slot)
-        self._voices[slot] = None
+        self._mouths.close(slot)
+        if self._faces is not None:
+            self._faces.close(slot)
+        self._open[slot] = False
         self._free.append(slot)
 
-    def _voice(self, slot: int) -> _Voice:
-        voice = self._voices[slot] if 0 <= slot < len(self._voices) else None
-        if voice is None:
-            raise LocalProtocolError(f"animator slot {slot} is not open")
-        return voice
-
     def _grow(self) -> None:
-        old = len(self._voices)
+        old = len(self._open)
         self._free = list(range(2 * old - 1, old - 1, -1))
-        self._voices += [None] * old
-        self._behaviours.grow(2 * old)
-        for name in ("_times", "_poses", "_mouths", "_loudness"):
+        for part in (self._behaviours, self._mouths, self._easing, self._faces):
+            if part is not None:
+                part.grow(2 * old)
+        for name in ("_open", "_tiers", "_times", "_activity", "_poses", "_loudness"):
             table = getattr(self, name)
             setattr(self, name, np.concatenate([table, np.zeros_like(table)]))
+
+    # --- who moves them ------------------------------------------------------------------------------------------
+
+    def set_tier(self, slot: int, tier: str) -> None:
+        """Who moves a face from its next frame on, without a jump. Without a student it is always "rules".
+
+        Raises: LocalProtocolError: it is none of TIERS.
+        """
+        self._mouths.check(slot)
+        if tier not in TIERS:
+            raise LocalProtocolError(f"there is no tier {tier!r}, only {', '.join(TIERS)}")
+        self._change_tier(slot, TIERS.index(tier))
+
+    def _change_tier(self, slot: int, tier: int) -> None:
+        if self._faces is not None:
+            self._tiers[slot] = tier
+            self._faces.set_tier(slot, tier)
+            self._mouths.go_by_rules(slot, tier == RULES)
+
+    def tier(self, slot: int) -> str:
+        """Who moves a face."""
+        self._mouths.check(slot)
+        return TIERS[self._tiers[slot]]
+
+    def tier_counts(self) -> dict[str, int]:
+        """Sessions per tier, every tier named."""
+        counts = np.bincount(self._tiers[self._open], minlength=len(TIERS)).tolist()
+        return dict(zip(TIERS, counts, strict=True))
+
+    def set_character(self, slot: int, character: str) -> None:
+        """Become another character within a syllable; one without a style is neutral."""
+        self._mouths.check(slot)
+        if self._faces is not None:
+            self._faces.set_character(slot, character)
+
+    def retier(self, change: TierChange) -> None:
+        """Let a policy move all sessions between tiers.
+
+        Args:
+            change: see `core.session.fidelity.FidelityPolicy`.
+        """
+        slots = np.flatnonzero(self._open)
+        wanted = change(self._tiers[slots], self._activity[slots])
+        for index in np.flatnonzero(wanted != self._tiers[slots]).tolist():
+            self._change_tier(int(slots[index]), int(wanted[index]))
 
     # --- what happens to a session -------------------------------------------------------------------------------
 
     def set_mood(self, slot: int, valence: float, arousal: float) -> None:
         """How the character feels; both in [-1, 1], clipped. The face eases there."""
-        self._voice(slot)
+        self._mouths.check(slot)
         self._behaviours.set_mood(slot, valence, arousal)
+        if self._faces is not None:
+            self._faces.set_mood(slot, valence, arousal)
 
     def speech_start(self, slot: int, utterance_id: int) -> None:
         """An utterance is announced. A silent face breathes in and looks at the viewer."""
-        voice = self._voice(slot)
-        self._curve(voice, utterance_id)
-        if voice.source == 0:
-            self._behaviours.expect_speech(slot)
+        self._mouths.speech_start(slot, utterance_id)
 
     def speech_phonemes(self, slot: int, utterance_id: int, spans: Sequence[PhonemeSpan]) -> None:
         """Phonemes of an utterance, in utterance ticks, any amount ahead of its sound and in any order.
 
         Those of an utterance that was cut, or with impossible times, are dropped and counted.
         """
-        if not spans:
-            return
-        curve = self._curve(self._voice(slot), utterance_id)
-        if curve is None:
-            self.dropped_phonemes += len(spans)
-            return
-        unknown, dropped = curve.unknown, curve.dropped
-        curve.add(spans)
-        self.unknown_phonemes += curve.unknown - unknown
-        self.dropped_phonemes += curve.dropped - dropped
+        self._mouths.speech_phonemes(slot, utterance_id, spans)
 
     def speech_cut(self, slot: int) -> None:
         """The voice was cut: everything announced so far is forgotten and the mouth eases closed."""
-        voice = self._voice(slot)
-        voice.cut_through = max(voice.cut_through, voice.source, *voice.curves, 0)
-        voice.curves.clear()
-
-    @staticmethod
-    def _curve(voice: _Voice, utterance_id: int) -> MouthCurve | None:
-        """An utterance's curve, begun if need be; None if it was cut or is no utterance."""
-        curve = voice.curves.get(utterance_id)
-        if curve is None and utterance_id > voice.cut_through:
-            curve = voice.curves[utterance_id] = MouthCurve()
-            if len(voice.curves) > UTTERANCES_PER_SLOT_MAX:
-                del voice.curves[min(voice.curves)]
-        return curve
+        self._mouths.speech_cut(slot)
 
     # --- frames --------------------------------------------------------------------------------------------------
 
@@ -232,107 +275,60 @@ class Animator:
         times = np.array([row.media_time for row in rows], dtype=np.float64) / MEDIA_CLOCK_HZ
         states = np.array([row.state for row in rows], dtype=np.int8)
         levels = np.fmin(np.fmax([row.user_level for row in rows], 0.0), 1.0)  # NaN becomes 0
+        plans = self._mouths.follow(rows, slots, times)
         elapsed = np.maximum(times - self._times[slots], 0.0)
         self._times[slots] = times
-        mouth, speaking = self._follow_speech(rows, slots, times, elapsed)
-        loudness, energy = self._hear(rows, slots, elapsed, mouth[:, _VOICE], speaking)
-        pose = self._behaviours.step(slots, times, states, levels, speaking)
-        layer_mouth(pose, mouth[:, : len(ARTICULATORS)], mouth[:, len(ARTICULATORS) :], loudness, energy)
-        shown = limit_steps(pose, self._poses[slots], elapsed)
-        self._poses[slots] = shown
+        self._notice(slots, elapsed, plans.speaking)
+        answers = self._faces.answer(rows, slots, plans) if self._faces is not None else None
+        shown, sync = self._move_mouths(rows, slots, elapsed, plans, answers)
+        if answers is not None:
+            for index in answers.blinks:
+                self._behaviours.invite_blink(int(slots[index]), float(times[index]))
+        pose = self._behaviours.step(slots, times, states, levels, plans.speaking)
+        layer_mouth(pose, shown[:, :_COUNT], shown[:, _SEALS])
+        if answers is not None:
+            pose[:, channel("browInnerUp")] += shown[:, _BROW_INNER]
+            pose[:, _BROWS_OUTER] += shown[:, _BROW_OUTER, None]
+            pose[:, channel("head.pitch")] += shown[:, _HEAD_PITCH]
+        limited = limit_steps(pose, self._poses[slots], elapsed)
+        self._poses[slots] = limited
         return AnimatedBatch(
-            weights=np.ascontiguousarray(shown[:, :BLENDSHAPE_COUNT]),
-            joints=quaternions(shown[:, BLENDSHAPE_COUNT:].reshape(count, JOINT_COUNT, 3)),
-            sync=np.minimum(np.maximum(mouth[:, _VOICE] * 1.06, energy), 1.0),
+            weights=np.ascontiguousarray(limited[:, :BLENDSHAPE_COUNT]),
+            joints=quaternions(limited[:, BLENDSHAPE_COUNT:].reshape(count, JOINT_COUNT, 3)),
+            sync=sync,
         )
 
-    def _follow_speech(
+    def _notice(self, slots: NDArray[np.intp], elapsed: NDArray[np.float64], speaking: NDArray[np.float64]) -> None:
+        """How much each session speaks: whoever does so least gives way first when there is too much to do."""
+        activity = self._activity[slots]
+        activity += (speaking - activity) * (1.0 - np.exp(elapsed * (-1.0 / _ACTIVITY_S)))
+        self._activity[slots] = activity
+
+    def _move_mouths(
         self,
         rows: Sequence[AnimatorRow],
         slots: NDArray[np.intp],
-        times: NDArray[np.float64],
         elapsed: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Mouths float32[n, 11 + 2] and whether speech owns them float64[n]."""
-        count = len(rows)
-        grid = np.empty((2, count, CURVE_COLUMNS), dtype=np.float32)
-        low, high = grid[0], grid[1]
-        between = np.zeros((count, 1), dtype=np.float32)
-        speaking = np.zeros(count)
-        switched: list[int] = []
-        for index, row in enumerate(rows):
-            voice = self._voice(row.slot)
-            source, curve = row.utterance_id, None
-            if source and source <= voice.cut_through:
-                source = 0
-            elif source:
-                speaking[index] = 1.0
-                curve = voice.curves.get(source)
-            if source != voice.source:
-                self._switch(voice, source)
-                switched.append(index)
-            if curve is None:
-                low[index] = high[index] = REST_ROW
-                continue
-            if curve.disturbed:
-                self._correct(row.slot, voice, curve)
-            between[index, 0] = curve.sample_into(row.utterance_ticks, low[index], high[index])
-            voice.ticks = row.utterance_ticks
-            if voice.beats_done < len(curve.beats):
-                self._beat(row, voice, curve, float(times[index]))
-        high -= low
-        high *= between
-        high += low
-        mouth = np.concatenate(resolve(high), axis=1)
-        former = self._mouths[slots]
-        if switched:
-            former[switched, 1] = former[switched, 0] - mouth[switched]
-        apart = self._ease(former, np.minimum(elapsed, 1.0).astype(np.float32)[:, None])
-        # A seal may part slowly, but it is never kept from closing.
-        np.maximum(apart[:, len(ARTICULATORS) :], 0.0, out=apart[:, len(ARTICULATORS) :])
-        mouth += apart
-        former[:, 0] = mouth
-        self._mouths[slots] = former
-        return mouth, speaking
-
-    @staticmethod
-    def _ease(former: NDArray[np.float32], elapsed: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Shrink what the mouth is apart from its curve, in place: critically damped, exact for any step."""
-        apart, speed = former[:, 1], former[:, 2]
-        fade = np.exp(elapsed * np.float32(-_EASE_HZ))
-        swing = (speed + apart * np.float32(_EASE_HZ)) * elapsed
-        speed -= swing * np.float32(_EASE_HZ)
-        speed *= fade
-        apart += swing
-        apart *= fade
-        return apart
-
-    @staticmethod
-    def _switch(voice: _Voice, source: int) -> None:
-        voice.source = source
-        voice.beats_done = 0
-        for old in [key for key in voice.curves if source and key < source]:
-            del voice.curves[old]
-
-    def _correct(self, slot: int, voice: _Voice, curve: MouthCurve) -> None:
-        """A late phoneme has bent the curve under the mouth: keep the mouth where it is and let it ease over."""
-        curve.disturbed = False
-        pair = np.empty((2, 1, CURVE_COLUMNS), dtype=np.float32)
-        between = curve.sample_into(voice.ticks, pair[0, 0], pair[1, 0])
-        there = np.concatenate(resolve(pair[0] + (pair[1] - pair[0]) * np.float32(between)), axis=1)[0]
-        self._mouths[slot, 1] = self._mouths[slot, 0] - there
-
-    def _beat(self, row: AnimatorRow, voice: _Voice, curve: MouthCurve, now_s: float) -> None:
-        """Hand on the stressed syllables that are near; those that have passed are skipped."""
-        while voice.beats_done < len(curve.beats):
-            tick, stress = curve.beats[voice.beats_done]
-            ahead = tick - row.utterance_ticks
-            if ahead > _BEAT_AHEAD_TICKS:
-                return
-            voice.beats_done += 1
-            if ahead >= 0:
-                strength = _BEAT_STRENGTH[stress]
-                self._behaviours.beat(row.slot, now_s, now_s + ahead / MEDIA_CLOCK_HZ, strength)
+        plans: Plans,
+        answers: Answers | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Where mouths, brows and heads are, float32[n, EASED], and lip-sync confidence float32[n]."""
+        wanted = np.zeros((len(rows), EASED), dtype=np.float32)
+        mouth = wanted[:, : len(MOUTH)]
+        switched = plans.switched
+        if answers is None or len(answers.served) < len(rows):
+            mouth[:] = plans.wishes[:, : len(MOUTH)]
+            loudness, energy = self._hear(rows, slots, elapsed, mouth[:, _VOICE], plans.speaking)
+            mouth *= 1.0 + (loudness - 1.0)[:, None] * _LOUD
+            mouth[:, _JAW] += energy
+            sync = np.minimum(np.maximum(mouth[:, _VOICE] * np.float32(1.06), energy), 1.0)
+        else:
+            sync = np.empty(len(rows), dtype=np.float32)
+        if answers is not None:
+            wanted[answers.served] = answers.positions
+            sync[answers.served] = answers.sync
+            switched |= answers.swapped
+        return self._easing.ease(slots, wanted, switched, plans.corrected, elapsed), sync
 
     def _hear(
         self,

@@ -39,6 +39,7 @@ from core.speech.messages import (
     UserText,
 )
 from core.speech.messages import Mood as MoodMessage
+from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.stream.rate_control import LadderController, RateController
 from core.stream.speech_track import Placed, SpeechTrack
 from core.wire.control import ControlMessage, decode_control
@@ -112,7 +113,7 @@ class Session:
         self.links = SessionLinks(events=self, close=close_link, fail=self.fail, on_dropped=services.metrics.dropped)
         self._presence = Presence(links=self.links, metrics=services.metrics, issue_resume=issue_resume, created_at=now)
         self._ended = False
-        self._slot = services.animator.open(seed=seed)
+        self._slot = services.animator.open(seed=seed, character=claims.character)
         self._face = FaceMachine(now)
         self._track = SpeechTrack()
         self._plan = PacketPlan(self._track)
@@ -366,7 +367,9 @@ class Session:
             self._trigger(Trigger.VOICE_ENDED, now)
             self._voice_over()
         placed = self._plan.begin()
+        heard = b""
         if placed is not None:
+            heard = self._track.hear(LOOKAHEAD_FRAMES)
             self._follow_voice(placed, now)
         self._give_up_waiting(now)
         self._extend_packet(now)
@@ -378,6 +381,7 @@ class Session:
             utterance_ticks=placed.ticks if placed else 0,
             log_mel=placed.log_mel if placed else b"",
             user_level=self._hearing.level,
+            heard=heard,
         )
 
     def emit(self, frame: AnimationFrame, due: float) -> None:

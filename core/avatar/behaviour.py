@@ -52,7 +52,7 @@ _FROM, _TO, _SHIFT_START, _SHIFT_SPEED = slice(0, 2), slice(2, 4), 4, 5
 _RATE, _PHASE, _REACH = range(3)
 """Oscillator: rad/s, rad, amplitude."""
 _NEXT_BLINK, _NEXT_GAZE, _NEXT_NOD = range(3)
-_DRAW_OPEN, _DRAW_BLINK, _DRAW_GAZE, _DRAW_STATE, _DRAW_NOD, _DRAW_BEAT = range(6)
+_DRAW_OPEN, _DRAW_BLINK, _DRAW_GAZE, _DRAW_STATE, _DRAW_NOD, _DRAW_BEAT, _DRAW_PAUSE = _STREAMS = range(7)
 """Streams of chance."""
 
 _BLINK_MEDIAN_S: Final = {
@@ -69,6 +69,8 @@ _LOOK_RANGE_RAD: Final = 0.52
 """Eye turn at which an eyeLook weight is 1 (30 degrees, ARKit's reach)."""
 _BLINK_GAZE_RAD: Final = 0.20
 """Gaze shifts beyond this tend to bring a blink."""
+_BLINK_REST_S: Final = 0.9
+_BLINK_AT_PAUSE: Final = 0.6
 _TALKING, _QUIET = 0.12, 0.06
 """User levels above which the user talks and below which a phrase has ended."""
 _DIP_S: Final = 0.16
@@ -107,7 +109,7 @@ class Behaviours:
 
     def __init__(self, capacity: int) -> None:
         self._seeds: list[int] = [0] * capacity
-        self._draws: list[list[int]] = [[0] * 6 for _ in range(capacity)]
+        self._draws: list[list[int]] = [[0] * len(_STREAMS) for _ in range(capacity)]
         self._expecting: set[int] = set()
         self._shown = np.zeros(capacity, dtype=np.bool_)
         self._times = np.zeros(capacity)
@@ -124,7 +126,7 @@ class Behaviours:
         """Make room; faces keep their slots."""
         extra = capacity - len(self._seeds)
         self._seeds += [0] * extra
-        self._draws += [[0] * 6 for _ in range(extra)]
+        self._draws += [[0] * len(_STREAMS) for _ in range(extra)]
         for name in ("_shown", "_times", "_states", "_heard", "_easing", "_gestures", "_gaze", "_oscillators", "_due"):
             old = getattr(self, name)
             setattr(self, name, np.concatenate([old, np.zeros((extra, *old.shape[1:]), dtype=old.dtype)]))
@@ -134,7 +136,7 @@ class Behaviours:
     def reset(self, slot: int, seed: int) -> None:
         """A new face in a slot: nothing of the former one remains. It is alive from its first frame on."""
         self._seeds[slot] = seed
-        self._draws[slot] = [0] * 6
+        self._draws[slot] = [0] * len(_STREAMS)
         self._expecting.discard(slot)
         for table in (self._shown, self._times, self._states, self._heard, self._easing, self._gestures, self._gaze):
             table[slot] = 0
@@ -176,6 +178,14 @@ class Behaviours:
         if time_s - self._gestures[slot, _START, _BEAT] >= rest:
             size = strength * (0.45 + 0.55 * uniform(seed, _DRAW_BEAT, 2 * count + 1))
             self._gesture(slot, _BEAT, max(now_s, time_s - 0.06), 0.36, 0.42, 0.58, size)
+
+    def invite_blink(self, slot: int, time_s: float) -> None:
+        """A phrase has ended: people tend to blink there, unless they just did."""
+        count = self._draw(slot, _DRAW_PAUSE)
+        rested = time_s - self._gestures[slot, _START, _BLINK] > _BLINK_REST_S
+        if rested and uniform(self._seeds[slot], _DRAW_PAUSE, count) < _BLINK_AT_PAUSE:
+            due = self._due[slot]
+            due[_NEXT_BLINK] = min(due[_NEXT_BLINK], time_s)
 
     # --- one step ------------------------------------------------------------------------------------------------
 

@@ -94,8 +94,8 @@ def layer_mouth(
     pose: NDArray[np.float32],
     articulators: NDArray[np.float32],
     seals: NDArray[np.float32],
-    loudness: NDArray[np.float32],
-    energy: NDArray[np.float32],
+    loudness: NDArray[np.float32] | None = None,
+    energy: NDArray[np.float32] | None = None,
 ) -> None:
     """Put the speaking mouth into poses, in place.
 
@@ -103,13 +103,14 @@ def layer_mouth(
         pose: float32[n, CHANNELS] from the behaviours.
         articulators: float32[n, 11], see core.speech.visemes.
         seals: float32[n, 2]: lips shut, lower lip at the teeth; 1 = firmly, whatever else the face does.
-        loudness: float32[n], 1 = normal voice; opens the mouth further or less.
-        energy: float32[n] in [0, 1]: sound that no phoneme explains; moves the jaw.
+        loudness: float32[n], 1 = normal voice; opens the mouth further or less. None: it is in the articulators.
+        energy: float32[n] in [0, 1]: sound that no phoneme explains; moves the jaw. None: it is in the articulators.
     """
     weights = pose[:, :BLENDSHAPE_COUNT]
-    opened = articulators * (1.0 + (loudness - 1.0)[:, None] * _LOUD)
+    opened = articulators if loudness is None else articulators * (1.0 + (loudness - 1.0)[:, None] * _LOUD)
     weights += np.einsum("na,ac->nc", opened, _MOUTH)
-    pose[:, _JAW] += energy
+    if energy is not None:
+        pose[:, _JAW] += energy
     lips, teeth = seals[:, :1], seals[:, 1:]
     weights *= 1.0 - teeth * _BITE_MASK
     weights += teeth * _BITE_POSE

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.errors import Dropped
-from core.limits import SPEECH_QUEUE_PACKETS_MAX, SPEECH_STALL_S_MAX, TICK_S, TICK_SAMPLES
+from core.limits import LOG_MEL_BANDS, SPEECH_QUEUE_PACKETS_MAX, SPEECH_STALL_S_MAX, TICK_S, TICK_SAMPLES
 from core.speech.messages import SpeechPacket
 
 __all__ = ["Placed", "SpeechTrack"]
@@ -21,6 +21,7 @@ __all__ = ["Placed", "SpeechTrack"]
 _TAIL_TICKS: Final = 8
 """Ticks for which an utterance's clock runs on after its last packet, so that the mouth closes as it was meant to."""
 _STALL_TICKS_MAX: Final = round(SPEECH_STALL_S_MAX / TICK_S)
+_SILENT_LOG_MEL: Final = bytes(LOG_MEL_BANDS)
 _SEGMENTS_MAX: Final = 64
 """Contiguous pieces of past speech that can still be looked up."""
 
@@ -55,13 +56,17 @@ class _Segment:
 
 
 class _Utterance:
-    __slots__ = ("next_index", "packets", "total", "utterance_id")
+    __slots__ = ("heard", "log_mel", "next_index", "packets", "total", "utterance_id")
 
     def __init__(self, utterance_id: int) -> None:
         self.utterance_id = utterance_id
         self.packets: dict[int, tuple[SpeechPacket, float]] = {}
         self.next_index = 0
         self.total: int | None = None
+        self.heard = 0
+        """Index of the first frame of log-mel that nobody asked for yet."""
+        self.log_mel = _SILENT_LOG_MEL
+        """The newest frame that was given."""
 
     @property
     def played_out(self) -> bool:
@@ -80,6 +85,7 @@ class SpeechTrack:
         self._utterances: deque[_Utterance] = deque()
         self._cancelled_through = 0
         self._tail: tuple[int, int, int] | None = None  # utterance id, next ticks, ticks left
+        self._sounding: tuple[_Utterance, int, bytes] | None = None  # what was popped last: index, log-mel
         self._segments: deque[_Segment] = deque(maxlen=_SEGMENTS_MAX)
         self._stalled_ticks = 0
         self.underruns = 0
@@ -160,6 +166,8 @@ class SpeechTrack:
             self._stalled_ticks = 0
         if self._tail is not None and self._tail[0] <= self._cancelled_through:
             self._tail = None
+        if self._sounding is not None and self._sounding[0].utterance_id <= self._cancelled_through:
+            self._sounding = None
 
     def next_opus(self, utterance_id: int) -> bytes:
         """The voice that `pop` would give next if it is this utterance's; b"" where there is none (yet)."""
@@ -168,8 +176,39 @@ class SpeechTrack:
         item = self._utterances[0].packets.get(self._utterances[0].next_index)
         return item[0].opus if item else b""
 
+    def hear(self, ahead: int) -> bytes:
+        """The sound of what was popped last and of what follows it, as an animator that looks ahead wants to hear it.
+
+        Args:
+            ahead: frames after the popped one.
+        Returns: log-mel, LOG_MEL_BANDS bytes per frame, of all frames through `ahead` that no call gave before, in
+            order: usually one, more where an utterance begins, none where its clock stands still. Past its end there is
+            silence; for a packet that is late or lost the frame before it stands in.
+        """
+        if self._sounding is None:
+            return b""
+        utterance, index, log_mel = self._sounding
+        frames: list[bytes] = []
+        for number in range(max(utterance.heard, index), index + ahead + 1):
+            item = utterance.packets.get(number)
+            if item is not None:
+                log_mel = item[0].log_mel
+            elif number > index:
+                log_mel = b"" if utterance.total is None or number < utterance.total else _SILENT_LOG_MEL
+            if len(log_mel) == LOG_MEL_BANDS:
+                utterance.log_mel = log_mel
+            frames.append(utterance.log_mel)
+        utterance.heard = max(utterance.heard, index + ahead + 1)
+        return b"".join(frames)
+
     def pop(self, media_time: int) -> Placed | None:
         """What plays at this media time (ticks, strictly increasing from call to call); None = silence."""
+        placed = self._pop(media_time)
+        if placed is None:
+            self._sounding = None
+        return placed
+
+    def _pop(self, media_time: int) -> Placed | None:
         if not self._utterances:
             return self._pop_tail()
         utterance = self._utterances[0]
@@ -192,6 +231,7 @@ class SpeechTrack:
         self._tail = None
         self._stalled_ticks = 0
         utterance.next_index = index + 1
+        self._sounding = utterance, index, item[0].log_mel if item else b""
         self._place(utterance.utterance_id, media_time, index * TICK_SAMPLES)
         if utterance.played_out:
             self._utterances.popleft()
@@ -208,7 +248,9 @@ class SpeechTrack:
     def _finish(self, utterance: _Utterance, ticks: int) -> Placed:
         self._utterances.popleft()
         self._stalled_ticks = 0
+        utterance.total = ticks // TICK_SAMPLES
         self._tail = (utterance.utterance_id, ticks + TICK_SAMPLES, _TAIL_TICKS - 1)
+        self._sounding = utterance, ticks // TICK_SAMPLES, _SILENT_LOG_MEL
         return Placed(utterance_id=utterance.utterance_id, ticks=ticks)
 
     def _pop_tail(self) -> Placed | None:
@@ -216,6 +258,8 @@ class SpeechTrack:
             return None
         utterance_id, ticks, left = self._tail
         self._tail = (utterance_id, ticks + TICK_SAMPLES, left - 1) if left > 1 else None
+        if self._sounding is not None:
+            self._sounding = self._sounding[0], ticks // TICK_SAMPLES, _SILENT_LOG_MEL
         return Placed(utterance_id=utterance_id, ticks=ticks)
 
     def _place(self, utterance_id: int, media_time: int, ticks: int) -> None:

@@ -273,7 +273,7 @@ def test_announced_utterances_are_bounded() -> None:
     session = Session()
     for utterance in range(1, 50):
         session.animator.speech_start(session.slot, utterance)
-    voice = session.animator._voices[session.slot]
+    voice = session.animator._mouths._voices[session.slot]
     assert voice is not None
     assert len(voice.curves) == UTTERANCES_PER_SLOT_MAX
     session.say(60, UTTERANCES[0], frames=20)

@@ -1,0 +1,193 @@
+"""Faces that the student moves: who is served by it, at which fidelity, what it is told, and what it answers.
+
+A session is heard by the student only while it speaks, and for `_SETTLE_FRAMES` of silence afterwards: then the
+student's memory holds no speech any more, and it may rest at no cost until the next utterance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.limits import LOG_MEL_BANDS, STUDENT_CATCH_UP_FRAMES_MAX
+from core.speech.student_layout import FIDELITIES, INPUTS, MOOD, MOUTH, OUTPUTS, PLAN, STATE_ROWS
+from edge.mouths import Plans
+from edge.student import Student
+
+if TYPE_CHECKING:
+    from edge.animator import AnimatorRow
+
+__all__ = ["EASED", "RULES", "TIERS", "Answers", "StudentFaces"]
+
+TIERS: Final[tuple[str, ...]] = (*FIDELITIES, "rules")
+"""What may serve a face, dearest first."""
+RULES: Final = len(FIDELITIES)
+"""Index of the tier without a student."""
+
+EASED: Final = OUTPUTS.index("blink")
+"""The first outputs are positions (mouth, brows, head), which nothing may make jump; the others are opinions."""
+_BLINK: Final = OUTPUTS.index("blink")
+_SYNC: Final = OUTPUTS.index("sync")
+_SETTLE_FRAMES: Final = STATE_ROWS
+"""The student sees no further back, but for the slow mean, which silence does not move."""
+_SILENCE: Final = bytes(LOG_MEL_BANDS)
+_PLAN_FROM: Final = LOG_MEL_BANDS
+_MOOD_FROM: Final = LOG_MEL_BANDS + len(PLAN)
+_BLINK_FROM: Final = 0.5
+_BLINK_UNTIL: Final = 0.25
+
+
+@dataclass(slots=True)
+class Answers:
+    """What the student says, in the order of the rows.
+
+    Attributes:
+        served: intp[k], rows that the student moves.
+        positions: float32[k, EASED]; the mouth in [0, 1].
+        sync: float32[k] in [0, 1].
+        blinks: rows in which a pause makes a blink welcome.
+        swapped: bool[n]: somebody else moves this face than in its frame before.
+    """
+
+    served: NDArray[np.intp]
+    positions: NDArray[np.float32]
+    sync: NDArray[np.float32]
+    blinks: list[int]
+    swapped: NDArray[np.bool_]
+
+
+class StudentFaces:
+    """One slot per session.
+
+    Args:
+        student: serves them; its slots are its own.
+    """
+
+    def __init__(self, student: Student, capacity: int) -> None:
+        self._student = student
+        self._own = np.full(capacity, -1, dtype=np.intp)
+        """The student's slot of each session."""
+        self._tiers = np.zeros(capacity, dtype=np.int8)
+        self._swapped = np.zeros(capacity, dtype=np.bool_)
+        self._unsettled = np.zeros(capacity, dtype=np.int16)
+        """Frames of silence that a session still has to hear."""
+        self._moods = np.zeros((capacity, len(MOOD)), dtype=np.float32)
+        self._answers = np.zeros((capacity, len(OUTPUTS)), dtype=np.float32)
+        self._welcomed = np.zeros(capacity, dtype=np.bool_)
+        """The pause that makes a blink welcome has been told."""
+        self._inputs = np.zeros((capacity, INPUTS), dtype=np.float32)
+
+    def grow(self, capacity: int) -> None:
+        """Make room; sessions keep their slots."""
+        extra = capacity - len(self._own)
+        for name in ("_own", "_tiers", "_swapped", "_unsettled", "_moods", "_answers", "_welcomed", "_inputs"):
+            table = getattr(self, name)
+            setattr(self, name, np.concatenate([table, np.zeros((extra, *table.shape[1:]), dtype=table.dtype)]))
+
+    @property
+    def student(self) -> Student:
+        """Who serves them."""
+        return self._student
+
+    # --- sessions ------------------------------------------------------------------------------------------------
+
+    def open(self, slot: int, character: str) -> None:
+        """A session that has heard nothing, at the highest fidelity; a character without a style is neutral."""
+        self._own[slot] = self._student.open(character=self._known(character))
+        for table in (self._tiers, self._swapped, self._unsettled, self._moods, self._answers, self._welcomed):
+            table[slot] = 0
+
+    def close(self, slot: int) -> None:
+        """Free a slot."""
+        self._student.close(int(self._own[slot]))
+
+    def _known(self, character: str) -> str:
+        return character if character in self._student.characters else "neutral"
+
+    def set_character(self, slot: int, character: str) -> None:
+        """Become another character within a syllable."""
+        self._student.set_character(int(self._own[slot]), self._known(character))
+
+    def set_mood(self, slot: int, valence: float, arousal: float) -> None:
+        """Both clipped to [-1, 1]; NaN is neutral."""
+        self._moods[slot] = [min(max(value, -1.0), 1.0) if value == value else 0.0 for value in (valence, arousal)]
+
+    def set_tier(self, slot: int, tier: int) -> None:
+        """Who serves a session from its next frame on: an index of TIERS."""
+        if tier == self._tiers[slot]:
+            return
+        self._tiers[slot] = tier
+        self._swapped[slot] = True
+        if tier < RULES:
+            self._student.set_fidelity(int(self._own[slot]), FIDELITIES[tier])
+
+    # --- frames --------------------------------------------------------------------------------------------------
+
+    def answer(self, rows: Sequence[AnimatorRow], slots: NDArray[np.intp], plans: Plans) -> Answers:
+        """One frame of those that the student serves, in one run.
+
+        Args:
+            slots: intp[n], of the rows. plans: of the rows.
+        """
+        by_student = self._tiers[slots] < RULES
+        speaking = by_student & (plans.speaking > 0.0)
+        settling = by_student & ~speaking & (self._unsettled[slots] > 0)
+        swapped = self._swapped[slots]
+        self._swapped[slots] = False
+        served = np.flatnonzero(speaking)
+        self._unsettled[slots[served]] = _SETTLE_FRAMES
+        heard = {index: row for index in served.tolist() if (row := _whole(rows[index].heard))}
+        if settling.any():
+            quiet = np.flatnonzero(settling).tolist()
+            heard.update(dict.fromkeys(quiet, _SILENCE))
+            self._unsettled[slots[quiet]] -= 1
+        if heard:
+            self._listen(heard, slots, plans)
+        answers = self._answers[slots[served]]
+        np.minimum(np.maximum(answers[:, : len(MOUTH)], 0.0), 1.0, out=answers[:, : len(MOUTH)])
+        sync = np.minimum(np.maximum(answers[:, _SYNC], 0.0), 1.0)
+        blinks = self._blinks(served, slots[served], answers[:, _BLINK])
+        return Answers(served, answers[:, :EASED], sync, blinks, swapped)
+
+    def _listen(self, heard: dict[int, bytes], slots: NDArray[np.intp], plans: Plans) -> None:
+        """Tell the student what is new. Most have one new frame; who begins to speak, or sends longer packets, has more.
+
+        Args:
+            heard: row → log-mel, whole frames, at least one.
+        """
+        longest = min(max(map(len, heard.values())) // LOG_MEL_BANDS, STUDENT_CATCH_UP_FRAMES_MAX)
+        for back in range(longest - 1, 0, -1):
+            earlier = {
+                row: log_mel[-(back + 1) * LOG_MEL_BANDS : -back * LOG_MEL_BANDS]
+                for row, log_mel in heard.items()
+                if len(log_mel) > back * LOG_MEL_BANDS
+            }
+            self._run(earlier, slots, plans)
+        newest = {row: log_mel[-LOG_MEL_BANDS:] for row, log_mel in heard.items()} if longest > 1 else heard
+        self._run(newest, slots, plans)
+
+    def _run(self, heard: dict[int, bytes], slots: NDArray[np.intp], plans: Plans) -> None:
+        which = np.fromiter(heard, dtype=np.intp, count=len(heard))
+        ours = slots[which]
+        inputs = self._inputs[: len(which)]
+        bands = np.frombuffer(b"".join(heard.values()), dtype=np.uint8).reshape(len(which), LOG_MEL_BANDS)
+        np.multiply(bands, np.float32(1.0 / 255.0), out=inputs[:, :LOG_MEL_BANDS])
+        inputs[:, _PLAN_FROM:_MOOD_FROM] = plans.wishes[which]
+        inputs[:, _MOOD_FROM:] = self._moods[ours]
+        self._answers[ours] = self._student.run(self._own[ours], inputs)
+
+    def _blinks(self, served: NDArray[np.intp], ours: NDArray[np.intp], welcome: NDArray[np.float32]) -> list[int]:
+        """Rows whose pause has just begun."""
+        told = self._welcomed[ours]
+        new = (welcome > _BLINK_FROM) & ~told
+        self._welcomed[ours] = np.where(told, welcome > _BLINK_UNTIL, new)
+        return served[new].tolist() if new.any() else []
+
+
+def _whole(log_mel: bytes) -> bytes:
+    """Whole frames; anything else counts as none."""
+    return log_mel if len(log_mel) % LOG_MEL_BANDS == 0 else b""
