@@ -45,7 +45,10 @@ class Conductor:
     Args:
         animator: draws all rows of a phase in one call.
         observe_lateness: told, per phase, how many seconds late it began.
+        before_phase: called before each phase: what came for its sessions is made ready.
         after_phase: called after each phase: transports send what its sessions gave them.
+        observe_phase: told, per phase that had frames to make, how late it began, how long it took (both in seconds),
+            and how many frames it made.
         clock: monotonic seconds.
 
     Attributes:
@@ -57,12 +60,16 @@ class Conductor:
         *,
         animator: Animator,
         observe_lateness: Callable[[float], None] = lambda _seconds: None,
+        before_phase: Callable[[], None] = lambda: None,
         after_phase: Callable[[], None] = lambda: None,
+        observe_phase: Callable[[float, float, int], None] = lambda _late_s, _busy_s, _frames: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._animator = animator
         self._observe_lateness = observe_lateness
+        self._before_phase = before_phase
         self._after_phase = after_phase
+        self._observe_phase = observe_phase
         self._clock = clock
         self._phases: list[dict[Conducted, None]] = [{} for _ in range(PHASES_PER_TICK)]
         self.ticks_skipped = 0
@@ -76,14 +83,16 @@ class Conductor:
         for phase in self._phases:
             phase.pop(session, None)
 
-    def step(self, phase: int, due: float, now: float) -> None:
+    def step(self, phase: int, due: float, now: float) -> int:
         """Serve one phase.
 
         Args:
             phase: 0 … 3.
             due: monotonic seconds at which it should have begun.
             now: monotonic seconds now.
+        Returns: how many frames it made.
         """
+        self._before_phase()
         sessions: list[Conducted] = []
         rows: list[AnimatorRow] = []
         for session in tuple(self._phases[phase]):
@@ -96,13 +105,14 @@ class Conductor:
                 sessions.append(session)
                 rows.append(row)
         if not rows:
-            return
+            return 0
         batch = self._animator.animate(rows)
         for index, session in enumerate(sessions):
             try:
                 session.emit(batch.frame(index), due)
             except Exception:
                 self._expel(session)
+        return len(rows)
 
     def _expel(self, session: Conducted) -> None:
         # One broken session must not take the other sessions' ticks with it.
@@ -129,8 +139,10 @@ class Conductor:
             self._observe_lateness(max(0.0, now - due))
             if now - due > TICKS_BEHIND_MAX * TICK_S:
                 due, phase = self._skip(due, phase, now)
-            self.step(phase, due, now)
+            frames = self.step(phase, due, now)
             self._after_phase()
+            if frames:
+                self._observe_phase(now - due, self._clock() - now, frames)
             due += _PHASE_S
             phase = (phase + 1) % PHASES_PER_TICK
             if now > due + _PHASE_S:

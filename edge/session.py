@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.avatar.frame import AnimationFrame
 from core.errors import Dropped, RemoteProtocolError
@@ -51,6 +51,7 @@ from edge.edge_time import EdgeTime
 from edge.heard import Heard
 from edge.hearing import Hearing
 from edge.interruption import Interruption
+from edge.live_voices import LiveSpeech, LiveVoices
 from edge.metrics import PopMetrics
 from edge.narrator import Narrator
 from edge.packet_plan import PacketPlan, is_voice
@@ -75,6 +76,7 @@ class SessionServices:
     metrics: PopMetrics
     send_up: Callable[[str, UpMessage], None]
     make_hearing: Callable[[Callable[[UpMessage], None]], Hearing]
+    live_voices: LiveVoices = field(default_factory=LiveVoices)
     make_controller: Callable[[], RateController] = LadderController
     fabric_latency_s: Callable[[], float | None] = lambda: None
     clock: Callable[[], float] = time.monotonic
@@ -116,6 +118,7 @@ class Session:
         self._slot = services.animator.open(seed=seed, character=claims.character)
         self._face = FaceMachine(now)
         self._track = SpeechTrack()
+        self._live = LiveSpeech(services.live_voices, self._track, self._place)
         self._plan = PacketPlan(self._track)
         self._heard = Heard(self._track)
         self._delivery = Delivery(
@@ -287,7 +290,7 @@ class Session:
             return  # the slot may be another session's by now
         match message:
             case SpeechPacket():
-                self._speech_packet(message, now)
+                self._speech_packet(message)
                 return
             case SpeechStart() if self._interruption.refuses(now):
                 # Sent before the origin heard of the barge-in: the next clause of the answer that was cut.
@@ -303,6 +306,7 @@ class Session:
                 self._services.animator.speech_start(self._slot, message.utterance_id)
                 self._edge_time.utterance_begins()
             case SpeechEnd():
+                self._live.end(message.utterance_id)
                 self._track.end(message.utterance_id, message.packets)
             case SpeechCancel():
                 self._cancelled(message.utterance_id, now)
@@ -320,10 +324,18 @@ class Session:
                 pass
         self._narrator.receive(message)
 
-    def _speech_packet(self, packet: SpeechPacket, now: float) -> None:
+    def _speech_packet(self, packet: SpeechPacket) -> None:
         if not is_voice(packet.opus):
             self._services.metrics.dropped("bad-voice")
+        elif packet.log_mel:
+            self._place(packet)
+        else:
+            self._live.push(packet)
+
+    def _place(self, packet: SpeechPacket) -> None:
+        if self._ended:
             return
+        now = self._services.clock()
         if (dropped := self._track.push(packet, now)) is not None:
             self._services.metrics.dropped(dropped.reason)
             return

@@ -56,13 +56,15 @@ class _Segment:
 
 
 class _Utterance:
-    __slots__ = ("heard", "log_mel", "next_index", "packets", "total", "utterance_id")
+    __slots__ = ("heard", "lead", "log_mel", "next_index", "packets", "total", "utterance_id")
 
     def __init__(self, utterance_id: int) -> None:
         self.utterance_id = utterance_id
         self.packets: dict[int, tuple[SpeechPacket, float]] = {}
         self.next_index = 0
         self.total: int | None = None
+        self.lead = 0
+        """Packets that wait behind the one that plays, until the end is known."""
         self.heard = 0
         """Index of the first frame of log-mel that nobody asked for yet."""
         self.log_mel = _SILENT_LOG_MEL
@@ -71,6 +73,11 @@ class _Utterance:
     @property
     def played_out(self) -> bool:
         return self.total is not None and self.next_index >= self.total
+
+    @property
+    def starved(self) -> bool:
+        """Nothing of it may play now."""
+        return len(self.packets) <= (self.lead if self.total is None else 0)
 
 
 class SpeechTrack:
@@ -145,6 +152,13 @@ class SpeechTrack:
         utterance.packets[packet.index] = (packet, now)
         return None
 
+    def hold(self, utterance_id: int, packets: int) -> None:
+        """The utterance comes as it is spoken: each of its packets waits until so many follow it, so that they can be
+        heard ahead; what comes late then only uses up their patience."""
+        for utterance in self._utterances:
+            if utterance.utterance_id == utterance_id:
+                utterance.lead = packets
+
     def end(self, utterance_id: int, packets: int) -> None:
         """The utterance has `packets` packets in all."""
         for utterance in self._utterances:
@@ -173,7 +187,8 @@ class SpeechTrack:
         """The voice that `pop` would give next if it is this utterance's; b"" where there is none (yet)."""
         if not self._utterances or self._utterances[0].utterance_id != utterance_id:
             return b""
-        item = self._utterances[0].packets.get(self._utterances[0].next_index)
+        utterance = self._utterances[0]
+        item = None if utterance.starved else utterance.packets.get(utterance.next_index)
         return item[0].opus if item else b""
 
     def hear(self, ahead: int) -> bytes:
@@ -215,18 +230,18 @@ class SpeechTrack:
         if utterance.played_out:  # its end was announced only after its last packet had left
             return self._finish(utterance, utterance.next_index * TICK_SAMPLES)
         index = utterance.next_index
+        if utterance.starved:
+            if utterance.total is None and self._stalled_ticks < _STALL_TICKS_MAX:
+                self._stalled_ticks += 1
+                if index > 0:
+                    self.underruns += 1
+                    return Placed(utterance_id=utterance.utterance_id, ticks=index * TICK_SAMPLES)
+                return self._pop_tail()
+            if utterance.total is not None:
+                self.holes += utterance.total - index
+            return self._finish(utterance, index * TICK_SAMPLES)
         item = utterance.packets.pop(index, None)
         if item is None:
-            if not utterance.packets:
-                if utterance.total is None and self._stalled_ticks < _STALL_TICKS_MAX:
-                    self._stalled_ticks += 1
-                    if index > 0:
-                        self.underruns += 1
-                        return Placed(utterance_id=utterance.utterance_id, ticks=index * TICK_SAMPLES)
-                    return self._pop_tail()
-                if utterance.total is not None:
-                    self.holes += utterance.total - index
-                return self._finish(utterance, index * TICK_SAMPLES)
             self.holes += 1
         self._tail = None
         self._stalled_ticks = 0

@@ -19,6 +19,7 @@ from edge.conductor import Conductor
 from edge.ear import EarEvent, EarKind, Listening
 from edge.hearing import Hearing
 from edge.listening import ListeningRound
+from edge.live_voices import LiveVoices
 from edge.metrics import PopMetrics
 from edge.session import Session, SessionServices
 from edge.transports.link import MicrophoneUnit, ViewerLink
@@ -95,7 +96,9 @@ class ScriptedEar:
 class Stage:
     """One session on a table: a clock, a link, an ear, and everything that goes up."""
 
-    def __init__(self, make_controller: Callable[[], RateController] = LadderController) -> None:
+    def __init__(
+        self, make_controller: Callable[[], RateController] = LadderController, animator: Animator | None = None
+    ) -> None:
         self.now = 100.0
         self.up: list[messages.UpMessage] = []
         self.ended: list[str] = []
@@ -103,13 +106,15 @@ class Stage:
         self.link = RecordingLink()
         self.registry = CollectorRegistry()
         self.metrics = PopMetrics(self.registry)
-        self.animator = Animator()
-        self.conductor = Conductor(animator=self.animator)
+        self.animator = animator or Animator()
+        self.live_voices = LiveVoices()
+        self.conductor = Conductor(animator=self.animator, before_phase=self.live_voices.flush)
         self.services = SessionServices(
             animator=self.animator,
             metrics=self.metrics,
             send_up=lambda _session_id, message: self.up.append(message),
             make_hearing=self._make_hearing,
+            live_voices=self.live_voices,
             make_controller=make_controller,
             fabric_latency_s=lambda: 0.001,
             clock=lambda: self.now,

@@ -94,7 +94,7 @@ def test_on_a_link_with_little_room_voice_shares_packets_and_every_tick_is_cover
 def test_a_voice_that_is_none_is_a_counted_hole(stage: Stage, opus: bytes) -> None:
     stage.session.receive(messages.SpeechStart(utterance_id=1, turn_id=1), stage.now)
     for index, voice in enumerate((VOICE, opus, VOICE)):
-        packet = messages.SpeechPacket(utterance_id=1, index=index, opus=voice, phonemes=(), log_mel=b"")
+        packet = messages.SpeechPacket(utterance_id=1, index=index, opus=voice, log_mel=bytes(40))
         stage.session.receive(packet, stage.now)
     stage.ticks(3)
     assert stage.ended == []
