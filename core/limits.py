@@ -177,5 +177,19 @@ SIGN_OF_LIFE_S: Final = 60.0
 """How often a POP repeats that its viewer is there, so that a silent viewer's session outlives SESSION_IDLE_S_MAX."""
 ORIGIN_CHECK_S: Final = 2.0
 """How often a POP looks whether the origin still knows its sessions; a viewer without its origin must reconnect."""
+ADMISSION_LOAD_MAX: Final = 0.8
+"""A POP lets nobody in whose frames would fill a phase beyond this share of its 5 ms: the rest is for the network."""
+FIDELITY_LOWER_LOAD: Final = 0.75
+"""Phases that are done later than this, as a share of their time, are too much work: faces get a cheaper tier."""
+FIDELITY_RAISE_LOAD: Final = 0.5
+"""Below this there is room for better ones; the gap keeps a step from undoing itself."""
+FIDELITY_LOWER_S: Final = 0.5
+"""Between two steps: half of what a step changes shows in the mean cost by then."""
+FIDELITY_RAISE_S: Final = 3.0
+"""How long it must have been calm before each step up."""
+FIDELITY_STEP_SHARE: Final = 0.125
+"""Share of the faces that a step moves; eight steps take all of them a tier down."""
+SILENT_ACTIVITY_MAX: Final = 0.05
+"""A face that spoke less than this share of the last seconds counts as silent."""
 TICKS_BEHIND_MAX: Final = 10
 """A conductor that is later than this skips ticks instead of sending late."""

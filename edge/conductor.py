@@ -47,8 +47,8 @@ class Conductor:
         observe_lateness: told, per phase, how many seconds late it began.
         before_phase: called before each phase: what came for its sessions is made ready.
         after_phase: called after each phase: transports send what its sessions gave them.
-        observe_phase: told, per phase that had frames to make, how late it began, how long it took (both in seconds),
-            and how many frames it made.
+        observe_phase: told, per phase that had frames to make, its number, how late it began, how long it took, how many
+            frames it made, and when it was done; all times in seconds.
         clock: monotonic seconds.
 
     Attributes:
@@ -62,7 +62,7 @@ class Conductor:
         observe_lateness: Callable[[float], None] = lambda _seconds: None,
         before_phase: Callable[[], None] = lambda: None,
         after_phase: Callable[[], None] = lambda: None,
-        observe_phase: Callable[[float, float, int], None] = lambda _late_s, _busy_s, _frames: None,
+        observe_phase: Callable[[int, float, float, int, float], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._animator = animator
@@ -142,7 +142,8 @@ class Conductor:
             frames = self.step(phase, due, now)
             self._after_phase()
             if frames:
-                self._observe_phase(now - due, self._clock() - now, frames)
+                done = self._clock()
+                self._observe_phase(phase, max(0.0, now - due), max(0.0, done - now), frames, done)
             due += _PHASE_S
             phase = (phase + 1) % PHASES_PER_TICK
             if now > due + _PHASE_S:

@@ -26,6 +26,13 @@ class EdgeConfig:
     issuer: str = setting("", help="whose tickets are good (their `iss`); empty: the origin's URL")
     fabric: Path = setting(Path("run/fabric.sock"), help="Unix socket of the local fabric")
     capacity: int = setting(50, help="sessions admitted at once", minimum=1, maximum=10_000)
+    animator: Literal["student", "rules"] = setting(
+        "student", help="who moves the faces: the student network, or the rules, which also take over where it fails"
+    )
+    animator_precision: Literal["auto", "fp32", "int8"] = setting(
+        "auto", help="of the student; auto: whichever is faster on this machine at start"
+    )
+    animator_models: Path | None = setting(None, help="folder of the student's files; default: those that come along")
     webtransport: bool = setting(True, help="serve WebTransport beside WebRTC")
     webtransport_port: int | None = setting(
         None, help="its UDP port; 0: any free one; default: the number of the page's port", minimum=0, maximum=65_535

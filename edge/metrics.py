@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from edge.counting import Distribution, Total
@@ -57,6 +57,12 @@ class PopMetrics:
         """Export a total that somebody else counts; read at every scrape."""
         self._registry.register(_Followed(name, documentation, read))
 
+    def follow_levels(
+        self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Export levels that somebody else knows, one per value of a label; read at every scrape."""
+        self._registry.register(_Levels(name, documentation, label, read))
+
     def dropped(self, reason: str) -> None:
         """One input was dropped on purpose."""
         self._dropped.labels(reason).inc()
@@ -71,3 +77,20 @@ class _Followed(Collector):
     def collect(self) -> Iterable[CounterMetricFamily]:
         """See Collector."""
         yield CounterMetricFamily(self._name, self._documentation, value=self._read())
+
+
+class _Levels(Collector):
+    def __init__(
+        self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._label = label
+        self._read = read
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """See Collector."""
+        family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
+        for value, level in self._read().items():
+            family.add_metric([value], level)
+        yield family

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.avatar.behaviour import Behaviours
 from core.errors import LocalProtocolError
 from core.limits import MEDIA_CLOCK_HZ, UTTERANCES_PER_SLOT_MAX
-from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, REST_ROW, MouthCurve, resolve
+from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, REST_ROW, MouthCurve, draw, resolve
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import MOUTH, PLAN
 
@@ -163,7 +163,7 @@ class Mouths:
             np.zeros((count, len(PLAN)), dtype=np.float32), np.zeros(count), np.zeros(count, dtype=np.bool_), []
         )
         speaking: list[int] = []
-        planned: list[int] = []
+        planned: list[tuple[int, AnimatorRow, _Voice, MouthCurve]] = []
         for index, row in enumerate(rows):
             voice = self._voice(row.slot)
             source, curve = row.utterance_id, None
@@ -176,20 +176,23 @@ class Mouths:
             if source != voice.source:
                 self._switch(voice, source)
                 plans.switched[index] = True
-            if curve is None:
-                continue
+            if curve is not None:
+                planned.append((index, row, voice, curve))
+        due = [curve for _, row, _, curve in planned if curve.due(row.utterance_ticks)]
+        if due:
+            draw(due)
+        for index, row, voice, curve in planned:
             if curve.disturbed:
                 plans.corrected.append((index, self._correct(row.slot, voice, curve)))
-            planned.append(index)
             curve.sample(row.utterance_ticks, grid[index])
             voice.ticks = row.utterance_ticks
-            if voice.beats_done < len(curve.beats):
+            if voice.by_rules and voice.beats_done < len(curve.beats):
                 self._beat(row, voice, curve, float(times[index]))
         wishes = plans.wishes
         articulators, seals = resolve(grid)
         wishes[:, : articulators.shape[1]] = articulators
         wishes[:, articulators.shape[1] : len(MOUTH)] = seals
-        wishes[planned, _PLANNED] = 1.0
+        wishes[[index for index, *_ in planned], _PLANNED] = 1.0
         wishes[:, _BEAT] = grid[:, BEAT_COLUMN]
         self._wishes[slots] = wishes[:, : len(MOUTH)]
         plans.speaking[speaking] = 1.0
@@ -218,6 +221,6 @@ class Mouths:
             if ahead > _BEAT_AHEAD_TICKS:
                 return
             voice.beats_done += 1
-            if ahead >= 0 and voice.by_rules:
+            if ahead >= 0:
                 strength = _BEAT_STRENGTH[stress]
                 self._behaviours.beat(row.slot, now_s, now_s + ahead / MEDIA_CLOCK_HZ, strength)

@@ -24,6 +24,7 @@ from core.limits import LOG_MEL_BANDS, QUIC_HALF_OPEN_MAX, TICK_SAMPLES
 from core.session.claims import SCOPE_WEBTRANSPORT
 from core.session.state import FaceState
 from core.speech.messages import ECHO_SUBJECT
+from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.wire.opus_padding import silence
 from edge.admission import Admission, KeySet, fetch_key_set_over_http
 from edge.animator import Animator, AnimatorRow
@@ -34,11 +35,14 @@ from edge.conductor import Conductor
 from edge.config import EdgeConfig
 from edge.entrance import Entrance
 from edge.hearing import HearingFactory
+from edge.live_voices import LiveVoices
 from edge.metrics import PopMetrics
 from edge.origin_watch import OriginWatch
+from edge.overload import Overload
 from edge.rate_controllers import find_rate_controller
 from edge.session import SessionServices
 from edge.sessions import Sessions
+from edge.student import Student, load_student
 from edge.transports.link import MicrophoneUnit
 from edge.transports.quic.endpoint import open_udp
 from edge.transports.quic.engine import load_engine
@@ -159,23 +163,30 @@ class _Parts:
     ) -> None:
         registry = metrics_registry("edge", __version__)
         metrics = PopMetrics(registry)
-        animator = Animator(capacity=config.capacity)
+        self._refusal = ""
+        animator = self._make_animator(config)
+        self._animator = animator
+        self._overload = Overload(animator)
+        live_voices = LiveVoices()
         make_hearing = HearingFactory(asyncio.get_running_loop().call_soon)
         _warm_up(animator, make_hearing)
         self.webtransport: WebTransportServer | None = None
         self.conductor = Conductor(
             animator=animator,
             observe_lateness=metrics.tick_lateness_seconds.observe,
+            before_phase=live_voices.flush,
             after_phase=self._flush,
+            observe_phase=self._overload.phase_done,
             clock=clock.monotonic,
         )
-        self._follow(metrics, animator)
+        self._follow(metrics, animator, live_voices)
         self.fabric_latency = _FabricLatency(bus, clock, metrics)
         services = SessionServices(
             animator=animator,
             metrics=metrics,
             send_up=Uplink(bus, on_dropped=metrics.dropped).send,
             make_hearing=make_hearing,
+            live_voices=live_voices,
             make_controller=find_rate_controller(config.rate_controller),
             fabric_latency_s=lambda: self.fabric_latency.latency_s,
             clock=clock.monotonic,
@@ -187,6 +198,7 @@ class _Parts:
             capacity=config.capacity,
             seed=entropy.seed,
             token_bytes=entropy.token_bytes,
+            admits=self._overload.admits,
         )
         self.origin_watch = OriginWatch(store, self.sessions)
         self.transport = WebRtcTransport(
@@ -227,8 +239,43 @@ class _Parts:
             on_dropped=metrics.dropped,
         )
 
-    def _follow(self, metrics: PopMetrics, animator: Animator) -> None:
-        conductor = self.conductor
+    def _make_animator(self, config: EdgeConfig) -> Animator:
+        """With the student if it can be had; else the rules serve, and everybody is told why."""
+        student: Student | None = None
+        if config.animator == "student":
+            precision = None if config.animator_precision == "auto" else config.animator_precision
+            student, self._refusal = load_student(
+                config.animator_models, precision=precision, capacity=config.capacity
+            )
+        if self._refusal:
+            _log.error("faces are moved by the rules, without the student: %s", self._refusal)
+        elif student is not None:
+            _log.info("faces are moved by the student in %s", student.precision)
+        return Animator(capacity=config.capacity, student=student)
+
+    def _follow(self, metrics: PopMetrics, animator: Animator, live_voices: LiveVoices) -> None:
+        conductor, student, overload = self.conductor, animator.student, self._overload
+        metrics.follow_levels("edge_animator_sessions", "Sessions by who moves their faces", "tier", animator.tier_counts)
+        metrics.follow_levels(
+            "edge_animator_student",
+            "1: the student serves in this precision; refused: its files cannot be used",
+            "state",
+            lambda: {student.precision if student else "refused" if self._refusal else "off": 1.0},
+        )
+        metrics.follow_levels(
+            "edge_phase_load",
+            "Mean share of a phase's 5 ms: its own work, and until it was done after it was due",
+            "until",
+            lambda: {"busy": overload.budget.busy, "done": overload.budget.load},
+        )
+        metrics.follow("edge_fidelity_lowered", "Faces that got a cheaper tier", lambda: overload.policy.lowered)
+        metrics.follow("edge_fidelity_raised", "Faces that got a better tier", lambda: overload.policy.raised)
+        metrics.follow(
+            "edge_student_mended", "Sessions whose student began anew", lambda: student.mended if student else 0
+        )
+        metrics.follow(
+            "edge_live_voice_undecodable", "Packets of live voices that are silence", lambda: live_voices.failures
+        )
         metrics.follow(
             "edge_ticks_skipped", "Session ticks that were too late to send", lambda: conductor.ticks_skipped
         )
@@ -247,14 +294,24 @@ class _Parts:
             "links": sum(links.values()),
             "links_by_protocol": links,
             "version": __version__,
+            "animator": self._animator_health(),
         }
+
+    def _animator_health(self) -> dict[str, object]:
+        student = self._animator.student
+        if student is None:
+            return {"tier": "rules", **({"refused": self._refusal} if self._refusal else {})}
+        return {"tier": "student", "precision": student.precision, "sessions": self._animator.tier_counts()}
 
 
 def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:
     """Do once what is dear the first time (filter banks, code paths of libraries), before a viewer waits for it."""
     slot = animator.open(seed=0)
     for tick, state in enumerate(FaceState):
-        animator.animate([AnimatorRow(slot=slot, media_time=tick * TICK_SAMPLES, state=state)])
+        row = AnimatorRow(slot=slot, media_time=tick * TICK_SAMPLES, state=state)
+        if state is FaceState.SPEAKING:
+            row.utterance_id, row.heard = 1, bytes((LOOKAHEAD_FRAMES + 1) * LOG_MEL_BANDS)
+        animator.animate([row])
     animator.close(slot)
     hearing = make_hearing(lambda _message: None)
     hearing.played(bytes(LOG_MEL_BANDS), 0.0)

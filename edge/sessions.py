@@ -36,6 +36,7 @@ class Sessions:
 
     Args:
         capacity: sessions this POP admits at once.
+        admits: whether there is time for one more, told how many there are.
         seed: entropy for a face's behaviour, called once per session.
         token_bytes: random bytes for resume tokens.
     """
@@ -49,11 +50,13 @@ class Sessions:
         capacity: int,
         seed: Callable[[], int],
         token_bytes: Callable[[int], bytes],
+        admits: Callable[[int], bool] = lambda _sessions: True,
     ) -> None:
         self._bus = bus
         self._conductor = conductor
         self._services = services
         self._capacity = capacity
+        self._admits = admits
         self._seed = seed
         self._tokens = ResumeTokens(token_bytes)
         self._held: dict[str, _Held] = {}
@@ -74,6 +77,8 @@ class Sessions:
             raise AdmissionError("session-exists", "This session already has a viewer.")
         if len(self._held) >= self._capacity:
             raise AdmissionError("overloaded", "This POP is full; ask for a new ticket.")
+        if not self._admits(len(self._held)):
+            raise AdmissionError("overloaded", "This POP has no time for another face; ask for a new ticket.")
         session = Session(
             claims=claims,
             services=self._services,

@@ -30,7 +30,7 @@ from core.speech.student_layout import (
 )
 from edge.inference import Model, load_model
 
-__all__ = ["PRECISIONS", "STYLE_EASE_FRAMES", "Student", "StudentFiles", "find_student_files"]
+__all__ = ["PRECISIONS", "STYLE_EASE_FRAMES", "Student", "StudentFiles", "find_student_files", "load_student"]
 
 PRECISIONS: Final = ("fp32", "int8")
 STYLE_EASE_FRAMES: Final = 6
@@ -71,6 +71,18 @@ def find_student_files(folder: Path | None = None) -> tuple[Path, StudentFiles]:
     if files.layout != LAYOUT_VERSION:
         raise ConfigError(f"{path} is of layout {files.layout}, this POP speaks {LAYOUT_VERSION}: train again")
     return folder, files
+
+
+def load_student(folder: Path | None, *, precision: str | None, capacity: int) -> tuple[Student | None, str]:
+    """The student, or why there is none: a damaged file must not keep a POP from serving.
+
+    Args: as for `Student`.
+    Returns: the student and "", or None and one sentence.
+    """
+    try:
+        return Student(folder, precision=precision, capacity=capacity), ""
+    except ConfigError as error:
+        return None, " ".join(str(error).split())
 
 
 class Student:
@@ -194,12 +206,13 @@ class Student:
         answers: NDArray[np.float32]
         answers, states = self._models[fidelity].run(None, feed)
         self._states[slots] = states
-        # One number per session tells whether anything in it went wrong.
+        # Two numbers tell whether anything went wrong at all; then one per session tells where.
+        if states.max() < _STATE_MAX and states.min() > -_STATE_MAX and np.isfinite(answers.sum()):
+            return answers
         sound = np.abs(states.reshape(len(slots), -1)).max(axis=1) + np.abs(answers).max(axis=1) < _STATE_MAX
-        if not sound.all():
-            self.mended += int((~sound).sum())
-            self._states[slots[~sound]] = 0.0
-            answers[~sound] = 0.0
+        self.mended += int((~sound).sum())
+        self._states[slots[~sound]] = 0.0
+        answers[~sound] = 0.0
         return answers
 
     def _mend(self, slots: NDArray[np.intp], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -255,17 +268,31 @@ def _load_models(folder: Path, files: StudentFiles, precision: str) -> Sequence[
         }  # fmt: skip
         if shapes != wanted:
             raise ConfigError(f"{folder / name} is no student of this layout: it has {json.dumps(shapes)}")
+        try:
+            _feed_one(model)
+        except Exception as error:  # onnxruntime has no common base class of its errors
+            raise ConfigError(f"{folder / name} is a student that cannot be run: {error}") from error
         models.append(model)
     return models
 
 
+def _silence(rows: int) -> dict[str, NDArray[np.float32]]:
+    return {
+        "inputs": np.zeros((rows, INPUTS), np.float32),
+        "state": np.zeros((rows, STATE_ROWS, TRUNK_WIDTH), np.float32),
+        "style": np.zeros((rows, STYLE_WIDTH), np.float32),
+    }
+
+
+def _feed_one(model: Model) -> None:
+    """Raises: whatever running it raises; ValueError: what it says of silence is not finite."""
+    if not all(np.isfinite(output).all() for output in model.run(None, _silence(1))):
+        raise ValueError("what it says of silence is not finite")
+
+
 def _race(model: Model) -> float:
     """Seconds of its fastest run of a full batch."""
-    feed = {
-        "inputs": np.zeros((_RACE_ROWS, INPUTS), np.float32),
-        "state": np.zeros((_RACE_ROWS, STATE_ROWS, TRUNK_WIDTH), np.float32),
-        "style": np.zeros((_RACE_ROWS, STYLE_WIDTH), np.float32),
-    }
+    feed = _silence(_RACE_ROWS)
     best = float("inf")
     for _ in range(_RACE_ROUNDS):
         began = time.perf_counter()

@@ -12,8 +12,9 @@ on many of them costs little more than on one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from core.speech.messages import PhonemeSpan
 from core.speech.phonemes import Segment, split_symbol
 from core.speech.visemes import ARTICULATORS, GROUP_OF, GROUPS, REST_DOMINANCE, Viseme, viseme
 
-__all__ = ["BEAT_COLUMN", "CURVE_COLUMNS", "REST_ROW", "SEALS", "MouthCurve", "resolve"]
+__all__ = ["BEAT_COLUMN", "CURVE_COLUMNS", "REST_ROW", "SEALS", "MouthCurve", "draw", "resolve"]
 
 STEP_TICKS: Final = 480
 """Ticks between two grid points (10 ms): half a frame, so that no closure falls between samples."""
@@ -84,22 +85,20 @@ def _rest_rows(count: int) -> NDArray[np.float32]:
     return grid
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Sound:
     """One segment that waits to be drawn; seconds of the utterance."""
 
     begin: float
-    end: float
+    duration: float
+    tempo: float
     wish: Viseme
+    targets: NDArray[np.float32]
+    dominance: NDArray[np.float32]
     stress: int
-    vowel: bool
-    long: bool
+    beats: bool
     reach_from: float
     reach_to: float
-
-    @property
-    def tempo(self) -> float:
-        return min(max((self.end - self.begin) / 0.08, 0.6), 1.25)
 
 
 class MouthCurve:
@@ -149,55 +148,19 @@ class MouthCurve:
                     stress = -1  # the glide of a diphthong keeps the height, not the beat
                 begin = until
         if self._soon <= self._position or len(self._waiting) >= _DRAWN_AT_ONCE:
-            self._draw()
+            draw([self])
 
     def _expect(self, segment: Segment, begin: float, end: float, stress: int) -> None:
-        reach = (_REACH + _SOFTNESS) * 0.06 * min(max((end - begin) / 0.08, 0.6), 1.25)
+        duration = end - begin
+        tempo = min(max(duration / 0.08, 0.6), 1.25)
+        reach = (_REACH + _SOFTNESS) * 0.06 * tempo
+        wish, targets, dominance = _wish(segment.sound, segment.vowel, stress, segment.long)
         sound = _Sound(
-            begin=begin,
-            end=end,
-            wish=viseme(segment.sound),
-            stress=stress,
-            vowel=segment.vowel,
-            long=segment.long,
-            reach_from=begin - reach,
-            reach_to=max(end + reach, begin + _BEAT_FALL_S),
-        )
+            begin, duration, tempo, wish, targets, dominance, stress, segment.vowel and stress > 0,
+            begin - reach, max(end + reach, begin + _BEAT_FALL_S),
+        )  # fmt: skip
         self._waiting.append(sound)
         self._soon = min(self._soon, int(sound.reach_from / STEP_S) - _SOON_STEPS)
-
-    def _draw(self) -> None:
-        """Add the sounds that wait to the grid."""
-        sounds, self._waiting, self._soon = self._waiting, [], _NEVER
-        windows = [self._window(sound.reach_from, sound.reach_to) for sound in sounds]
-        # The grid may have moved on for a later sound.
-        windows = [(max(first, self._base), max(last, self._base + 1)) for first, last in windows]
-        begins = np.array([sound.begin for sound in sounds])
-        # Seconds since the sound's start, so that float32 stays exact however long the utterance is.
-        grid_times = np.arange(max(last - first for first, last in windows)) * STEP_S
-        starts = np.array([first for first, _ in windows]) * STEP_S - begins
-        times = (starts[:, None] + grid_times).astype(np.float32)
-        traces = _traces(sounds, times)
-        for sound, (first, last), time_s, trace in zip(sounds, windows, times, traces, strict=True):
-            rows = self._grid[first - self._base : last - self._base]
-            count = len(rows)
-            rows[:, :_SUMS] += trace[:, :count].T
-            if sound.wish.seal:
-                self._seal(sound.wish, rows, time_s[:count], sound.end - sound.begin)
-            if sound.vowel and sound.stress > 0:
-                _beat(rows[:, BEAT_COLUMN], time_s[:count], _BEAT_STRENGTH[sound.stress])
-
-    @staticmethod
-    def _seal(wish: Viseme, rows: NDArray[np.float32], times: NDArray[np.float32], duration: float) -> None:
-        """Raise the seal: 1 while it is held, smooth before and after; where two meet the higher one counts."""
-        early, fraction = wish.hold
-        until = max(fraction * duration, 0.012)
-        part = min(max(0.8 * duration, 0.035), _SHUT_S)
-        shape = np.minimum((times + early) / _SHUT_S, (until - times) / part) + 1.0
-        np.minimum(np.maximum(shape, 0.0, out=shape), 1.0, out=shape)
-        shape *= shape * (3.0 - 2.0 * shape)
-        column = rows[:, _LIPS if wish.seal == "lips" else _TEETH]
-        np.maximum(column, shape, out=column)
 
     def _window(self, begin: float, end: float) -> tuple[int, int]:
         """Grid indices [first, last) of a time range, stored from now on."""
@@ -248,13 +211,98 @@ class MouthCurve:
 
     def _look_at(self, index: int) -> int:
         """Row of the grid that holds a position; all that can be seen there is drawn."""
+        if self._soon <= index:
+            draw([self])
         if index > self._position:
             self._position = index
-        if self._soon <= index:
-            position, self._position = self._position, self._soon - 1
-            self._draw()  # in time: nothing that was sampled changes
-            self._position = position
         return index - self._base
+
+    def due(self, ticks: int) -> bool:
+        """Sounds wait that this position needs."""
+        return self._soon * STEP_TICKS <= ticks
+
+    def take(self) -> tuple[list[_Sound], list[tuple[int, int]], int]:
+        """The sounds that wait, with room made for them. For `draw`.
+
+        Returns: sounds, the grid indices [first, last) of each, and the index of the grid's first row.
+        """
+        sounds, self._waiting, self._soon = self._waiting, [], _NEVER
+        windows = [self._window(sound.reach_from, sound.reach_to) for sound in sounds]
+        base = self._base
+        # The grid may have moved on for a later sound.
+        return sounds, [(max(first, base), max(last, base + 1)) for first, last in windows], base
+
+    @property
+    def grid(self) -> NDArray[np.float32]:
+        """float32[rows, CURVE_COLUMNS]. For `draw`."""
+        return self._grid
+
+
+def draw(curves: Sequence[MouthCurve]) -> None:
+    """Add the sounds that wait to the grids of their curves, all at once."""
+    sounds: list[_Sound] = []
+    grids: list[NDArray[np.float32]] = []
+    firsts: list[int] = []
+    for curve in curves:
+        taken, windows, base = curve.take()
+        sounds += taken
+        firsts += [first for first, _ in windows]
+        grids += [curve.grid[first - base : last - base] for first, last in windows]
+    if not sounds:
+        return
+    begins = np.array([sound.begin for sound in sounds])
+    # Seconds since the sound's start, so that float32 stays exact however long the utterance is.
+    starts = np.array(firsts) * STEP_S - begins
+    times = (starts[:, None] + np.arange(max(map(len, grids))) * STEP_S).astype(np.float32)
+    for rows, trace in zip(grids, _traces(sounds, times), strict=True):
+        rows[:, :_SUMS] += trace[:, : len(rows)].T
+    _raise(_LIPS, _seals, [index for index, sound in enumerate(sounds) if sound.wish.seal == "lips"], sounds, times, grids)
+    _raise(_TEETH, _seals, [index for index, sound in enumerate(sounds) if sound.wish.seal == "teeth"], sounds, times, grids)
+    _raise(BEAT_COLUMN, _beats, [index for index, sound in enumerate(sounds) if sound.beats], sounds, times, grids)
+
+
+def _raise(
+    column: int,
+    shape: Callable[[Sequence[_Sound], NDArray[np.float32]], NDArray[np.float32]],
+    which: list[int],
+    sounds: Sequence[_Sound],
+    times: NDArray[np.float32],
+    grids: Sequence[NDArray[np.float32]],
+) -> None:
+    """Some sounds raise a column; where two meet the higher one counts.
+
+    Args:
+        shape: sounds and their times float32[n, steps] into float32[n, steps] in [0, 1].
+        which: of the sounds.
+    """
+    if which:
+        for index, raised in zip(which, shape([sounds[index] for index in which], times[which]), strict=True):
+            rows = grids[index][:, column]
+            np.maximum(rows, raised[: len(rows)], out=rows)
+
+
+def _seals(sounds: Sequence[_Sound], times: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 while a seal is held, smooth before and after."""
+    timing = [
+        (sound.wish.hold[0], max(sound.wish.hold[1] * sound.duration, 0.012), min(max(0.8 * sound.duration, 0.035), _SHUT_S))
+        for sound in sounds
+    ]
+    early, until, part = np.array(timing, dtype=np.float32).T[:, :, None]
+    return _smooth(np.minimum((times + early) / np.float32(_SHUT_S), (until - times) / part) + np.float32(1.0))
+
+
+def _beats(sounds: Sequence[_Sound], times: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Strength of stressed vowels, smooth before and after their start."""
+    strength = np.array([_BEAT_STRENGTH[sound.stress] for sound in sounds], dtype=np.float32)
+    rise = times / np.float32(_BEAT_RISE_S) + np.float32(1.0)
+    return _smooth(np.minimum(rise, np.float32(1.0) - times / np.float32(_BEAT_FALL_S))) * strength[:, None]
+
+
+def _smooth(shape: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Ease in and out on [0, 1], in place."""
+    np.minimum(np.maximum(shape, 0.0, out=shape), 1.0, out=shape)
+    shape *= shape * (np.float32(3.0) - np.float32(2.0) * shape)
+    return shape
 
 
 def _traces(sounds: Sequence[_Sound], times: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -264,9 +312,9 @@ def _traces(sounds: Sequence[_Sound], times: NDArray[np.float32]) -> NDArray[np.
         times: float32[sounds, steps], seconds since each one's start.
     Returns: float32[sounds, articulators + groups, steps].
     """
-    targets = np.stack([_target(sound) for sound in sounds])
-    dominance = np.stack([sound.wish.dominance * _hold(sound) for sound in sounds])
-    shape = np.array([(1.0 / sound.tempo, sound.end - sound.begin) for sound in sounds], dtype=np.float32)
+    targets = np.array([sound.targets for sound in sounds])
+    dominance = np.array([sound.dominance for sound in sounds])
+    shape = np.array([(1.0 / sound.tempo, sound.duration) for sound in sounds], dtype=np.float32)
     quick, duration = shape[:, :1], shape[:, 1:]
     margin = duration * np.float32(_CORE)
     before = (margin - times)[:, None, :] * (quick * _PER_ANTICIPATION)[:, :, None]
@@ -288,20 +336,13 @@ def _traces(sounds: Sequence[_Sound], times: NDArray[np.float32]) -> NDArray[np.
     return traces
 
 
-def _target(sound: _Sound) -> NDArray[np.float32]:
-    return sound.wish.targets * _STRESS_SCALE[sound.stress] if sound.vowel else sound.wish.targets
-
-
-def _hold(sound: _Sound) -> np.float32:
-    return np.float32(1.3 if sound.vowel and (sound.long or sound.stress) else 1.0)
-
-
-def _beat(column: NDArray[np.float32], times: NDArray[np.float32], strength: float) -> None:
-    """A stressed vowel's beat, smooth before and after its start; where two meet the higher one counts."""
-    shape = np.minimum(times / _BEAT_RISE_S + 1.0, 1.0 - times / _BEAT_FALL_S)
-    np.minimum(np.maximum(shape, 0.0, out=shape), 1.0, out=shape)
-    shape *= shape * (3.0 - 2.0 * shape)
-    np.maximum(column, shape * np.float32(strength), out=column)
+@lru_cache(maxsize=1024)
+def _wish(sound: str, vowel: bool, stress: int, long: bool) -> tuple[Viseme, NDArray[np.float32], NDArray[np.float32]]:
+    """A sound's viseme, and its targets float32[11] and dominance float32[4] where it stands."""
+    wish = viseme(sound)
+    if not vowel:
+        return wish, wish.targets, wish.dominance
+    return wish, wish.targets * _STRESS_SCALE[stress], wish.dominance * np.float32(1.3 if long or stress else 1.0)
 
 
 _STRESS_SCALE: Final = tuple(

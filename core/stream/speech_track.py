@@ -26,7 +26,7 @@ _SEGMENTS_MAX: Final = 64
 """Contiguous pieces of past speech that can still be looked up."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Placed:
     """One tick of an utterance on the track.
 
@@ -118,7 +118,10 @@ class SpeechTrack:
     @property
     def queued_packets(self) -> int:
         """Packets that wait."""
-        return sum(len(utterance.packets) for utterance in self._utterances)
+        queued = 0
+        for utterance in self._utterances:
+            queued += len(utterance.packets)
+        return queued
 
     def start(self, utterance_id: int) -> Dropped | None:
         """A new utterance begins; ids must increase."""
@@ -203,6 +206,12 @@ class SpeechTrack:
         if self._sounding is None:
             return b""
         utterance, index, log_mel = self._sounding
+        if utterance.heard == index + ahead:  # the usual case
+            item = utterance.packets.get(index + ahead)
+            if item is not None and len(item[0].log_mel) == LOG_MEL_BANDS:
+                utterance.heard += 1
+                utterance.log_mel = item[0].log_mel
+                return utterance.log_mel
         frames: list[bytes] = []
         for number in range(max(utterance.heard, index), index + ahead + 1):
             item = utterance.packets.get(number)

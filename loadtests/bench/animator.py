@@ -12,13 +12,14 @@ import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache, partial
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from core.avatar.frame import AnimationFrame
-from core.limits import PHASES_PER_TICK, TICK_S, TICK_SAMPLES
+from core.limits import PHASES_PER_TICK, SPEECH_AHEAD_S_MAX, TICK_S, TICK_SAMPLES
 from core.session.state import FaceState
 from core.speech.messages import SpeechPacket
 from core.speech.student_layout import LOOKAHEAD_FRAMES
@@ -41,7 +42,7 @@ _LATENESS_S_MAX: Final = _PHASE_S
 """99 of 100 phases are done this soon after they were due, before the next one is."""
 _SPEECH: Final = Roles(period=400, user=0, character_from=0, character_to=400)
 """Utterances of 8 s, one after the other."""
-_AHEAD_PACKETS: Final = 25
+_AHEAD_PACKETS: Final = round(SPEECH_AHEAD_S_MAX / TICK_S)
 _LIVE_SHARE: Final = 0.1
 _STRIDE: Final = 97
 _SETTLE_S: Final = 0.6
@@ -135,7 +136,7 @@ class _Face:
 
     def __init__(self, faces: _Faces, seed: int, *, live: bool) -> None:
         self._animator = faces.animator
-        self._speech = faces.live_speech if live else faces.speech
+        self._speech = partial(faces.speech, live)
         self.slot = self._animator.open(seed=seed)
         self._animator.set_tier(self.slot, faces.tier)
         self._track = SpeechTrack()
@@ -143,13 +144,13 @@ class _Face:
         self._utterance_id = 0
         self._sent = 0
         self._media_time = 0
-        self._start(seed * _STRIDE % len(self._speech))
+        self._start(seed * _STRIDE % len(self._speech(1)))
 
     def _start(self, skipped: int) -> None:
         """Begin an utterance; the very first ones are not in step."""
         self._utterance_id += 1
         self._sent = 0
-        self._length = len(self._speech) - skipped
+        self._length = len(self._speech(1)) - skipped
         self._track.start(self._utterance_id)
         self._animator.speech_start(self.slot, self._utterance_id)
 
@@ -159,11 +160,7 @@ class _Face:
                 self._live.end(self._utterance_id)
             self._track.end(self._utterance_id, self._sent)
             self._start(0)
-        packet = self._speech[self._sent]
-        packet = SpeechPacket(
-            utterance_id=self._utterance_id, index=self._sent, opus=packet.opus, phonemes=packet.phonemes,
-            log_mel=packet.log_mel,
-        )  # fmt: skip
+        packet = self._speech(self._utterance_id)[self._sent]
         self._sent += 1
         if self._live is None:
             self._place(packet)
@@ -208,11 +205,15 @@ class _Faces:
     """What the sessions of a trial share."""
 
     def __init__(self, speech: list[SpeechPacket], tier: str, precision: str | None) -> None:
-        self.speech = speech
-        self.live_speech = [msgspec.structs.replace(packet, phonemes=(), log_mel=b"") for packet in speech]
+        self._packets = {False: speech, True: [msgspec.structs.replace(one, phonemes=(), log_mel=b"") for one in speech]}
         self.tier = tier
         self.student = Student(precision=precision)
         self.renew(0, 0.0)
+
+    @cache  # noqa: B019 - lives as long as the process
+    def speech(self, live: bool, utterance_id: int) -> list[SpeechPacket]:
+        """An utterance, made once for all who say it: a POP gets its packets from the bus."""
+        return [msgspec.structs.replace(packet, utterance_id=utterance_id) for packet in self._packets[live]]
 
     def renew(self, sessions: int, live_share: float) -> None:
         """New sessions, all of them."""
@@ -236,7 +237,7 @@ class _Faces:
             self.animator.close(face.slot)
         self.faces = []
 
-    def _observe(self, late_s: float, busy_s: float, frames: int) -> None:
+    def _observe(self, _phase: int, late_s: float, busy_s: float, frames: int, _now: float) -> None:
         self.done_s.append(late_s + busy_s)
         self.frames += frames
 
