@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Dropped
-from core.limits import SPEECH_QUEUE_PACKETS_MAX, SPEECH_STALL_S_MAX, TICK_S, TICK_SAMPLES
+from core.limits import LOG_MEL_BANDS, SPEECH_QUEUE_PACKETS_MAX, SPEECH_STALL_S_MAX, TICK_S, TICK_SAMPLES
 from core.speech.messages import SpeechPacket
 from core.stream.speech_track import Placed, SpeechTrack
 
@@ -213,3 +213,137 @@ def test_an_utterance_is_not_waited_for_for_ever(packets: int) -> None:
     assert track.active
     _play(track, 1, begin=10_000)
     assert not track.active
+
+
+# --- hearing ahead ---------------------------------------------------------------------------------------------------
+
+AHEAD = 3
+
+
+def _sound(index: int) -> bytes:
+    return bytes([index + 1]) * LOG_MEL_BANDS
+
+
+def _heard_packet(utterance_id: int, index: int) -> SpeechPacket:
+    return SpeechPacket(utterance_id=utterance_id, index=index, opus=b"x", log_mel=_sound(index))
+
+
+def _numbers(heard: bytes) -> list[int]:
+    """First byte of each frame less one: its index; -1 = silence."""
+    assert len(heard) % LOG_MEL_BANDS == 0
+    frames = [heard[start : start + LOG_MEL_BANDS] for start in range(0, len(heard), LOG_MEL_BANDS)]
+    assert all(len(set(frame)) == 1 for frame in frames)
+    return [frame[0] - 1 for frame in frames]
+
+
+def _spoken(count: int, *, ended: bool = True) -> SpeechTrack:
+    track = SpeechTrack()
+    track.start(1)
+    for index in range(count):
+        track.push(_heard_packet(1, index), 0.0)
+    if ended:
+        track.end(1, count)
+    return track
+
+
+def test_the_first_tick_hears_all_that_lies_ahead_and_each_following_one_frame_more() -> None:
+    track = _spoken(6)
+    heard = []
+    for tick in range(8):
+        track.pop(tick * TICK_SAMPLES)
+        heard.append(_numbers(track.hear(AHEAD)))
+    assert heard == [[0, 1, 2, 3], [4], [5], [-1], [-1], [-1], [-1], [-1]]
+
+
+def test_what_left_in_one_packet_is_heard_together() -> None:
+    track = _spoken(9)
+    track.pop(0)
+    assert _numbers(track.hear(AHEAD)) == [0, 1, 2, 3]
+    for tick in (1, 2, 3):
+        track.pop(tick * TICK_SAMPLES)
+    assert _numbers(track.hear(AHEAD)) == [4, 5, 6]
+    assert track.hear(AHEAD) == b""
+
+
+def test_the_frame_before_stands_in_for_one_that_is_late_or_lost() -> None:
+    track = SpeechTrack()
+    track.start(1)
+    for index in (0, 1, 3):
+        track.push(_heard_packet(1, index), 0.0)
+    track.pop(0)
+    assert _numbers(track.hear(AHEAD)) == [0, 1, 1, 3]
+    track.pop(TICK_SAMPLES)
+    assert _numbers(track.hear(AHEAD)) == [3]
+
+
+def test_a_clock_that_stands_still_hears_nothing_new() -> None:
+    track = _spoken(2, ended=False)
+    for tick in range(2):
+        track.pop(tick * TICK_SAMPLES)
+        track.hear(AHEAD)
+    track.pop(2 * TICK_SAMPLES)
+    assert track.hear(AHEAD) == b""
+    assert SpeechTrack().hear(AHEAD) == b""
+
+
+def test_nothing_is_heard_of_a_voice_that_was_cut() -> None:
+    track = _spoken(9)
+    track.pop(0)
+    track.cancel(1)
+    assert track.hear(AHEAD) == b""
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 5), st.integers(1, 3))
+def test_every_frame_is_heard_once_in_order_whatever_is_lost(there: list[bool], ahead: int, ticks: int) -> None:
+    track = SpeechTrack()
+    track.start(1)
+    for index, present in enumerate(there):
+        if present:
+            track.push(_heard_packet(1, index), 0.0)
+    track.end(1, len(there))
+    heard: list[int] = []
+    popped = 0
+    for tick in range(0, len(there), ticks):
+        for step in range(ticks):
+            placed = track.pop((tick + step) * TICK_SAMPLES)
+            popped = placed.ticks // TICK_SAMPLES + 1 if placed else popped
+            if step == 0 and placed is not None:
+                heard += _numbers(track.hear(max(ahead, ticks - 1)))
+    for index, number in enumerate(heard[: len(there)]):
+        if there[index]:
+            assert number == index
+        else:
+            assert number <= index
+    assert len(heard) <= len(there) + max(ahead, ticks - 1) + 20
+
+
+def test_a_voice_that_comes_as_it_is_spoken_waits_for_what_follows() -> None:
+    track = SpeechTrack()
+    track.start(1)
+    track.hold(1, AHEAD)
+    played = []
+    for tick in range(12):
+        if tick < 8:
+            track.push(_heard_packet(1, tick), 0.0)
+        elif tick == 8:
+            track.end(1, 8)
+        placed = track.pop(tick * TICK_SAMPLES)
+        played.append(placed.ticks // TICK_SAMPLES if placed and placed.opus else None)
+        if placed and placed.opus:
+            assert _numbers(track.hear(AHEAD))[-1] in (placed.ticks // TICK_SAMPLES + AHEAD, -1)
+    assert played == [None, None, None, 0, 1, 2, 3, 4, 5, 6, 7, None]
+
+
+def test_after_a_gap_a_live_voice_is_ahead_again_before_it_goes_on() -> None:
+    track = SpeechTrack()
+    track.start(1)
+    track.hold(1, AHEAD)
+    arrivals = {0: 4, 1: 1, 6: 2, 7: 1}
+    pushed, played = 0, []
+    for tick in range(9):
+        for _ in range(arrivals.get(tick, 0)):
+            track.push(_heard_packet(1, pushed), 0.0)
+            pushed += 1
+        placed = track.pop(tick * TICK_SAMPLES)
+        played.append(bool(placed and placed.opus))
+    assert played == [True, True, False, False, False, False, True, True, True]
