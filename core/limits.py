@@ -49,6 +49,11 @@ VOICE_FORMAT_S_MIN: Final = 2.0
 """Between two wishes for another encoding of the voice."""
 SPEECH_QUEUE_PACKETS_MAX: Final = 150
 """Per session at the POP; overflow drops the newest packet and counts it."""
+LIVE_QUEUE_PACKETS_MAX: Final = 12
+"""Packets of a live voice that wait at the POP: 240 ms, of which the student's lookahead takes 60. Beyond that the
+newest is left out and counted."""
+LIVE_SILENCE_S: Final = 0.2
+"""A live voice that sends nothing for so long has ended its utterance; Opus' discontinuous transmission stops at once."""
 SPEECH_STALL_S_MAX: Final = 15.0
 """An unfinished utterance that waits this long for its next packet is over: its origin is gone, or its end was lost."""
 PHONEMES_PER_PACKET_MAX: Final = 16

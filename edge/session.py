@@ -20,7 +20,7 @@ from core.limits import (
     TEXT_CHARS_MAX,
     THINKING_S_MAX,
 )
-from core.session.claims import Claims
+from core.session.claims import MODE_MIRROR, Claims
 from core.session.machine import FaceMachine, Trigger
 from core.session.state import FaceState
 from core.speech.messages import (
@@ -53,6 +53,7 @@ from edge.hearing import Hearing
 from edge.interruption import Interruption
 from edge.live_voices import LiveSpeech, LiveVoices
 from edge.metrics import PopMetrics
+from edge.mirror import Mirror
 from edge.narrator import Narrator
 from edge.packet_plan import PacketPlan, is_voice
 from edge.presence import GOODBYES, Presence
@@ -132,6 +133,7 @@ class Session:
         self._edge_time = EdgeTime(narrator=self._narrator, fabric_latency_s=services.fabric_latency_s)
         self._interruption = Interruption()
         self._turn_ended = False
+        self._mirror = Mirror(services.metrics.dropped) if claims.mode == MODE_MIRROR else None
 
     # --- the transport's side (LinkEvents) -----------------------------------------------------------------------
 
@@ -160,6 +162,10 @@ class Session:
             feedback = None
         if feedback is not None:
             self._receive_feedback(feedback, now)
+        if self._mirror is not None:
+            for message in self._mirror.receive(unit, now, queued=self._track.queued_packets):
+                self.receive(message, now)
+            return
         self._hearing.receive(unit, now, lambda event: self._noticed(event, now), lambda: self.fail("internal-error"))
 
     def on_control(self, data: str | bytes, now: float) -> None:
@@ -196,6 +202,8 @@ class Session:
         if message.type == "client-ready":
             self._narrator.client_ready(message.id, self._face.state)
             self._narrator.resume(self._presence.resume_token(now), RESUME_TOKEN_LIFETIME_S)
+        elif self._mirror is not None and message.type in ("send-text", "client-message"):
+            self._narrator.error("Nobody answers here: what your microphone hears is what the character says.")
         elif message.type == "send-text":
             self._typed(message.data.get("content"), now)
         elif message.type == "client-message" and message.data.get("t") == "interrupt":
@@ -366,6 +374,8 @@ class Session:
             self._narrator.resume(self._presence.resume_token(now), RESUME_TOKEN_LIFETIME_S)
         if self._presence.sign_of_life_due(now):
             self._say_opened(now)
+        for message in self._mirror.handle_timer(now) if self._mirror is not None else ():
+            self.receive(message, now)
         for event in self._hearing.tick(now):
             self._noticed(event, now)
         if self._narrator.words_pending:

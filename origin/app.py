@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.host.telemetry import render_metrics
+from core.session.claims import MODE_CONVERSATION
 from origin.broker import Broker
 from origin.config import OriginConfig
 from origin.dialogue.state import TurnMarks
@@ -58,6 +59,7 @@ class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of `POST /v1/sessions`."""
 
     character: str | None = None
+    mode: Literal["conversation", "mirror"] = MODE_CONVERSATION
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -97,7 +99,7 @@ class _Api:
         try:
             self._admit(request, allowed)
             body = await _read_body(request)
-            ticket = await self._broker.open(body.character)
+            ticket = await self._broker.open(body.character, body.mode)
         except ProblemError as problem:
             self._metrics.tickets.labels(problem.code).inc()
             response = problem_response(problem)

@@ -18,9 +18,11 @@ from core.fabric.bus import Bus
 from core.fabric.store import Store
 from core.host.clock import Clock
 from core.limits import TICKET_LIFETIME_S
+from core.session.claims import MODE_CONVERSATION, MODE_MIRROR
 from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
 from origin.dialogue.state import TurnMarks
+from origin.mirror import MirrorSession
 from origin.problems import ProblemError
 from origin.tokens import TicketKey
 
@@ -60,7 +62,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    session: DialogueSession
+    session: DialogueSession | MirrorSession
     revision: int
 
 
@@ -114,9 +116,11 @@ class Broker:
                     _log.warning("store key %s is no POP record", key)
         return records
 
-    async def open(self, character_id: str | None) -> dict[str, object]:
+    async def open(self, character_id: str | None, mode: str = MODE_CONVERSATION) -> dict[str, object]:
         """Open a session, warm its pipeline and mint its ticket.
 
+        Args:
+            mode: one of core.session.claims.MODES.
         Returns: the body of `POST /v1/sessions` (ARCHITECTURE.md, "Tickets").
         Raises: ProblemError: no such character, no POP, too many sessions, or the fabric is out of reach.
         """
@@ -128,9 +132,13 @@ class Broker:
             headers = {"Retry-After": str(_RETRY_AFTER_S)}
             raise ProblemError(503, "too-many-sessions", "All places are taken; try again in a moment.", headers)
         session_id, epoch, created_at = self._identifier(), 1, self._clock.wall()
-        session = DialogueSession(
-            session_id, character, self._shared, self._bus, on_turn=self._on_turn, open_s_max=config.open_s_max
-        )
+        session: DialogueSession | MirrorSession
+        if mode == MODE_MIRROR:
+            session = MirrorSession(session_id, character, self._bus, open_s_max=config.open_s_max)
+        else:
+            session = DialogueSession(
+                session_id, character, self._shared, self._bus, on_turn=self._on_turn, open_s_max=config.open_s_max
+            )
         try:
             self._opening += 1
             try:
@@ -157,6 +165,7 @@ class Broker:
             epoch=epoch,
             now_wall=created_at,
             lifetime_s=lifetime_s,
+            mode=mode,
         )
         offer: dict[str, Any] = {"name": pop.name, "url": pop.url, "token": token, "epoch": epoch}
         if pop.webtransport is not None:
@@ -194,14 +203,14 @@ class Broker:
     def _identifier(self) -> str:
         return base64.urlsafe_b64encode(self._shared.entropy.token_bytes(16)).rstrip(b"=").decode()
 
-    def _hold(self, session: DialogueSession, revision: int) -> None:
+    def _hold(self, session: DialogueSession | MirrorSession, revision: int) -> None:
         self._held[session.id] = _Held(session, revision)
         self._on_count(len(self._held))
         reaper = asyncio.get_running_loop().create_task(self._reap(session), name=f"reap {session.id}")
         self._reapers.add(reaper)
         reaper.add_done_callback(functools.partial(set.discard, self._reapers))
 
-    async def _reap(self, session: DialogueSession) -> None:
+    async def _reap(self, session: DialogueSession | MirrorSession) -> None:
         await session.closed.wait()
         held = self._held.pop(session.id)
         self._on_count(len(self._held))

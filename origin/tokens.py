@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from core.errors import ConfigError
 from core.limits import TICKET_LIFETIME_S
-from core.session.claims import SCOPE_WEBRTC, SCOPE_WEBTRANSPORT
+from core.session.claims import MODE_CONVERSATION, SCOPE_WEBRTC, SCOPE_WEBTRANSPORT
 
 __all__ = ["TicketKey", "load_key"]
 
@@ -59,6 +59,7 @@ class TicketKey:
         epoch: int,
         now_wall: int,
         lifetime_s: int = TICKET_LIFETIME_S,
+        mode: str = MODE_CONVERSATION,
     ) -> str:
         """A ticket for one POP.
 
@@ -67,6 +68,7 @@ class TicketKey:
             ticket_id: never used before.
             epoch: the session's epoch at this POP.
             lifetime_s: 1 to TICKET_LIFETIME_S.
+            mode: one of core.session.claims.MODES.
 
         Returns: a compact JWT.
         Raises: ValueError: a lifetime that no POP would accept.
@@ -83,6 +85,7 @@ class TicketKey:
             "epoch": epoch,
             "scp": [SCOPE_WEBRTC, SCOPE_WEBTRANSPORT],
             "chr": character,
+            "mode": mode,
         }
         return jwt.encode(payload, self._private, algorithm="EdDSA", headers={"kid": self.key_id})
 

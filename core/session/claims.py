@@ -10,12 +10,18 @@ from typing import Final, cast
 from core.errors import AdmissionError
 from core.limits import TICKET_CLOCK_SKEW_S, TICKET_LIFETIME_S
 
-__all__ = ["SCOPE_WEBRTC", "SCOPE_WEBTRANSPORT", "Claims", "check_claims"]
+__all__ = ["MODES", "MODE_CONVERSATION", "MODE_MIRROR", "SCOPE_WEBRTC", "SCOPE_WEBTRANSPORT", "Claims", "check_claims"]
 
 SCOPE_WEBRTC: Final = "webrtc"
 """The scope that opens a WebRTC link."""
 SCOPE_WEBTRANSPORT: Final = "webtransport"
 """The scope that opens a WebTransport link."""
+
+MODE_CONVERSATION: Final = "conversation"
+"""The character answers what the viewer says."""
+MODE_MIRROR: Final = "mirror"
+"""The viewer performs the character: its own voice moves the face, and nothing of it goes to the origin."""
+MODES: Final = (MODE_CONVERSATION, MODE_MIRROR)
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -34,6 +40,7 @@ class Claims:
         epoch: the session's epoch (≥ 0).
         scopes: what may be opened with it (`scp`).
         character: id of the character (`chr`).
+        mode: one of MODES (`mode`); a ticket without it is for a conversation.
     """
 
     issuer: str
@@ -45,6 +52,7 @@ class Claims:
     epoch: int
     scopes: tuple[str, ...]
     character: str
+    mode: str = MODE_CONVERSATION
 
 
 def check_claims(
@@ -79,6 +87,7 @@ def check_claims(
         epoch=_whole(payload, "epoch"),
         scopes=_scopes(payload),
         character=_identifier(payload, "chr"),
+        mode=_text(payload, "mode") if "mode" in payload else MODE_CONVERSATION,
     )
     if claims.issuer != issuer:
         raise AdmissionError("wrong-issuer", "The ticket comes from another origin.")
@@ -88,6 +97,8 @@ def check_claims(
         raise AdmissionError("wrong-session", "The ticket is for another session.")
     if scope not in claims.scopes:
         raise AdmissionError("wrong-scope", f"The ticket does not allow {scope}.")
+    if claims.mode not in MODES:
+        raise AdmissionError("bad-claims", f"The ticket's mode is none of {', '.join(MODES)}.")
     if not 0 < claims.expires_at - claims.issued_at <= TICKET_LIFETIME_S:
         raise AdmissionError("token-lifetime", f"A ticket lives at most {TICKET_LIFETIME_S} s.")
     if now_wall >= claims.expires_at:

@@ -133,6 +133,7 @@ export class App {
         originUrl: settings.originUrl,
         ...(settings.popUrl === null ? {} : { popUrl: settings.popUrl }),
         ...(settings.character === null ? {} : { character: settings.character }),
+        mode: settings.mode,
         transport: settings.transport,
         microphone: mode === "talk" ? true : "later",
         renderer: this.#stage.face,

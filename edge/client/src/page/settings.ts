@@ -7,6 +7,8 @@ export interface Settings {
   readonly popUrl: string | null;
   /** null: the origin's default. */
   readonly character: string | null;
+  /** "mirror": the viewer performs the character. */
+  readonly mode: "conversation" | "mirror";
   readonly transport: TransportChoice;
 }
 
@@ -28,6 +30,7 @@ export async function loadSettings(): Promise<Settings> {
     originUrl: sameHost(originUrl, location.hostname),
     popUrl: query.get("pop"),
     character: query.get("character"),
+    mode: query.get("mode") === "mirror" ? "mirror" : "conversation",
     transport: transportChoice(query.get("transport")),
   };
 }

@@ -14,6 +14,11 @@ export interface ConnectOptions {
   /** Id of the character; the origin's default without it. */
   readonly character?: string;
   /**
+   * "conversation" (the default): the character answers. "mirror": you are the character; what your microphone hears
+   * is its voice and moves its face, and none of it leaves the POP for the origin.
+   */
+  readonly mode?: "conversation" | "mirror";
+  /**
    * true asks for the microphone, a stream is used as it is (and not stopped at the end), false (the default) listens
    * only. "later" begins without one and lets `setMicrophone(true)` add it without a new conversation.
    */

@@ -183,10 +183,10 @@ export class Session extends TypedEmitter<SessionEvents> {
   // --- connecting ----------------------------------------------------------------------------------------------
 
   #makeConnector(): Connector {
-    const { originUrl, popUrl, character, transport = "auto", microphone: wanted } = this.#options;
+    const { originUrl, popUrl, character, mode, transport = "auto", microphone: wanted } = this.#options;
     return new Connector(
       {
-        requestTicket: (signal) => requestTicket(originUrl, character, signal),
+        requestTicket: (signal) => requestTicket(originUrl, character, signal, mode),
         openLink,
         wishes: () => {
           const microphone = this.#microphoneTrack();

@@ -36,13 +36,14 @@ export async function requestTicket(
   originUrl: string,
   character: string | undefined,
   signal: AbortSignal,
+  mode: "conversation" | "mirror" = "conversation",
 ): Promise<Ticket> {
   let response: Response;
   try {
     response = await fetch(joinUrl(originUrl, "/v1/sessions"), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(character === undefined ? {} : { character }),
+      body: JSON.stringify({ character, ...(mode === "conversation" ? {} : { mode }) }),
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
     });
   } catch (cause) {

@@ -1,0 +1,103 @@
+"""The origin's part in a session in which the viewer performs the character: to know that it is there.
+
+Voice and face never leave the POP; there is no pipeline, and nothing is heard or said here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from core.errors import FabricError, RemoteProtocolError
+from core.fabric.bus import Bus, Subscription
+from core.limits import SESSION_IDLE_S_MAX
+from core.speech.messages import Closed, Opened, Ready, decode_up, down_subject, encode, up_subject
+from origin.dialogue.character import Character
+
+__all__ = ["MirrorSession"]
+
+
+class MirrorSession:
+    """Begins, waits for its viewer's end, and ends; see `origin.dialogue.session.DialogueSession`.
+
+    Args:
+        session_id: names the subjects.
+        open_s_max: the session ends when no viewer has come by then.
+        idle_s_max: it ends when nothing has come from its viewer for so long.
+
+    Attributes:
+        closed: set when everything is freed.
+        reason: why it ended.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        character: Character,
+        bus: Bus,
+        *,
+        open_s_max: float = 30.0,
+        idle_s_max: float = SESSION_IDLE_S_MAX,
+    ) -> None:
+        self.id = session_id
+        self.closed = asyncio.Event()
+        self.reason = ""
+        self._ready = Ready(character=character.id, display_name=character.name)
+        self._bus = bus
+        self._open_s_max = open_s_max
+        self._idle_s_max = idle_s_max
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Subscribe. Raises: FabricError: the bus is out of reach."""
+        subscription = await self._bus.subscribe(up_subject(self.id))
+        self._task = asyncio.get_running_loop().create_task(self._follow(subscription), name=f"mirror {self.id}")
+
+    def end(self, reason: str) -> None:
+        """Begin to free everything; `closed` tells when that is done. Idempotent."""
+        if not self.reason:
+            self.reason = reason
+            if self._task is not None:
+                self._task.cancel()
+            else:
+                self.closed.set()
+
+    async def aclose(self, reason: str = "shutdown") -> None:
+        """Free everything."""
+        self.end(reason)
+        await self.closed.wait()
+
+    async def _follow(self, subscription: Subscription) -> None:
+        try:
+            reason = await self._listen(subscription)
+            self.reason = self.reason or reason
+        finally:
+            self.reason = self.reason or "shutdown"
+            await subscription.aclose()
+            self.closed.set()
+
+    async def _listen(self, subscription: Subscription) -> str:
+        """Until the viewer is gone. Returns: the reason."""
+        loop = asyncio.get_running_loop()
+        messages = aiter(subscription)
+        opened = False
+        deadline = loop.time() + self._open_s_max
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await anext(messages)
+            except TimeoutError:
+                return "idle" if opened else "not-opened"
+            except StopAsyncIteration:
+                return "shutdown"
+            try:
+                received = decode_up(message.payload)
+            except RemoteProtocolError:
+                continue
+            if isinstance(received, Closed):
+                return "closed"
+            if isinstance(received, Opened):
+                opened = True
+                with contextlib.suppress(FabricError):
+                    self._bus.publish_nowait(down_subject(self.id), encode(self._ready))
+            deadline = loop.time() + (self._idle_s_max if opened else self._open_s_max)
