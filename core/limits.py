@@ -52,8 +52,10 @@ SPEECH_QUEUE_PACKETS_MAX: Final = 150
 LIVE_QUEUE_PACKETS_MAX: Final = 12
 """Packets of a live voice that wait at the POP: 240 ms, of which the student's lookahead takes 60. Beyond that the
 newest is left out and counted."""
-LIVE_SILENCE_S: Final = 0.2
-"""A live voice that sends nothing for so long has ended its utterance; Opus' discontinuous transmission stops at once."""
+LIVE_JITTER_PACKETS: Final = 1
+"""What a live voice waits for beyond the student's lookahead, so that a packet a little late is still heard in time."""
+LIVE_SILENCE_S: Final = 0.07
+"""A live voice that sends nothing for so long has ended its utterance, while what waits of it still plays."""
 SPEECH_STALL_S_MAX: Final = 15.0
 """An unfinished utterance that waits this long for its next packet is over: its origin is gone, or its end was lost."""
 PHONEMES_PER_PACKET_MAX: Final = 16

@@ -53,6 +53,9 @@ class MicrophoneDecoder:
 
         Returns: float32[n] in [-1, 1] at 16 kHz; empty when the decoder refuses the packet.
         """
+        if not packet:  # to the decoder an empty one is the end, after which it takes no more
+            self.failures += 1
+            return np.zeros(0, np.float32)
         try:
             frames = self._codec.decode(av.Packet(packet))
         except (av.error.FFmpegError, ValueError):

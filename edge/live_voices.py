@@ -14,19 +14,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from core.limits import LIVE_JITTER_PACKETS
 from core.speech.features import log_mel, window_samples
 from core.speech.messages import SpeechPacket
 from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.stream.speech_track import SpeechTrack
 from edge.ear_sound import MicrophoneDecoder
 
-__all__ = ["LiveSpeech", "LiveVoice", "LiveVoices"]
+__all__ = ["LIVE_LEAD_PACKETS", "LiveSpeech", "LiveVoice", "LiveVoices"]
 
 _RATE_HZ: Final = 16_000
 _HOP, _WINDOW = window_samples(_RATE_HZ)
 _LEAD: Final = _WINDOW - _HOP
 _DIRECT_CURRENT_EASE: Final = 0.1
 """Per packet: how quickly the offset of a sound card is followed (200 ms)."""
+LIVE_LEAD_PACKETS: Final = LOOKAHEAD_FRAMES + LIVE_JITTER_PACKETS
+"""Packets that follow one before it plays; the last of them is complete when one more has come: 100 ms in all."""
 _CAPACITY: Final = 64
 
 
@@ -129,7 +132,7 @@ class LiveSpeech:
         if self._voice is None or packet.utterance_id != self._utterance_id:
             self._utterance_id = packet.utterance_id
             self._voice = self._voices.open(self._deliver)
-            self._track.hold(packet.utterance_id, LOOKAHEAD_FRAMES)
+            self._track.hold(packet.utterance_id, LIVE_LEAD_PACKETS)
         self._voice.push(packet)
 
     def end(self, utterance_id: int) -> None:

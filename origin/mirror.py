@@ -46,35 +46,37 @@ class MirrorSession:
         self._bus = bus
         self._open_s_max = open_s_max
         self._idle_s_max = idle_s_max
+        self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Subscribe. Raises: FabricError: the bus is out of reach."""
-        subscription = await self._bus.subscribe(up_subject(self.id))
-        self._task = asyncio.get_running_loop().create_task(self._follow(subscription), name=f"mirror {self.id}")
+        self._subscription = await self._bus.subscribe(up_subject(self.id))
+        follow = self._follow(self._subscription)
+        self._task = asyncio.get_running_loop().create_task(follow, name=f"mirror {self.id}")
 
     def end(self, reason: str) -> None:
         """Begin to free everything; `closed` tells when that is done. Idempotent."""
-        if not self.reason:
+        if self._ending is None:
             self.reason = reason
-            if self._task is not None:
-                self._task.cancel()
-            else:
-                self.closed.set()
+            self._ending = asyncio.get_running_loop().create_task(self._end(), name=f"end {self.id}")
 
     async def aclose(self, reason: str = "shutdown") -> None:
         """Free everything."""
         self.end(reason)
         await self.closed.wait()
 
+    async def _end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._subscription is not None:
+            await self._subscription.aclose()
+        self.closed.set()
+
     async def _follow(self, subscription: Subscription) -> None:
-        try:
-            reason = await self._listen(subscription)
-            self.reason = self.reason or reason
-        finally:
-            self.reason = self.reason or "shutdown"
-            await subscription.aclose()
-            self.closed.set()
+        self.end(await self._listen(subscription))
 
     async def _listen(self, subscription: Subscription) -> str:
         """Until the viewer is gone. Returns: the reason."""

@@ -56,7 +56,7 @@ class _Segment:
 
 
 class _Utterance:
-    __slots__ = ("heard", "lead", "log_mel", "next_index", "packets", "total", "utterance_id")
+    __slots__ = ("filling", "heard", "lead", "log_mel", "next_index", "packets", "total", "utterance_id")
 
     def __init__(self, utterance_id: int) -> None:
         self.utterance_id = utterance_id
@@ -64,7 +64,8 @@ class _Utterance:
         self.next_index = 0
         self.total: int | None = None
         self.lead = 0
-        """Packets that wait behind the one that plays, until the end is known."""
+        """Packets that have to follow the one with which it begins, or goes on after it ran dry."""
+        self.filling = True
         self.heard = 0
         """Index of the first frame of log-mel that nobody asked for yet."""
         self.log_mel = _SILENT_LOG_MEL
@@ -77,7 +78,11 @@ class _Utterance:
     @property
     def starved(self) -> bool:
         """Nothing of it may play now."""
-        return len(self.packets) <= (self.lead if self.total is None else 0)
+        if not self.packets:
+            self.filling = True
+        elif self.total is not None or len(self.packets) > self.lead:
+            self.filling = False
+        return self.filling
 
 
 class SpeechTrack:
@@ -156,8 +161,8 @@ class SpeechTrack:
         return None
 
     def hold(self, utterance_id: int, packets: int) -> None:
-        """The utterance comes as it is spoken: each of its packets waits until so many follow it, so that they can be
-        heard ahead; what comes late then only uses up their patience."""
+        """The utterance comes as it is spoken: it begins, and goes on after it ran dry, when so many packets follow the
+        next one. So they can be heard ahead, and what comes a little late is no gap."""
         for utterance in self._utterances:
             if utterance.utterance_id == utterance_id:
                 utterance.lead = packets

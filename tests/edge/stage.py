@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry
 
 from core.limits import TICK_S, TICK_SAMPLES
-from core.session.claims import Claims
+from core.session.claims import MODE_CONVERSATION, Claims
 from core.session.state import FaceState
 from core.speech import messages
 from core.stream.rate_control import LadderController, RateController
@@ -97,7 +97,10 @@ class Stage:
     """One session on a table: a clock, a link, an ear, and everything that goes up."""
 
     def __init__(
-        self, make_controller: Callable[[], RateController] = LadderController, animator: Animator | None = None
+        self,
+        make_controller: Callable[[], RateController] = LadderController,
+        animator: Animator | None = None,
+        mode: str = MODE_CONVERSATION,
     ) -> None:
         self.now = 100.0
         self.up: list[messages.UpMessage] = []
@@ -123,7 +126,7 @@ class Stage:
         self.issued = 0
         self.closing: list[tuple[ViewerLink, str]] = []
         self.session = Session(
-            claims=claims(),
+            claims=claims(mode=mode),
             services=self.services,
             seed=7,
             on_ended=self.ended.append,
@@ -178,7 +181,7 @@ class Stage:
         return [message for message in self.up if isinstance(message, kind)]
 
 
-def claims(session_id: str = "s1") -> Claims:
+def claims(session_id: str = "s1", mode: str = MODE_CONVERSATION) -> Claims:
     return Claims(
         issuer="origin",
         audience="local",
@@ -189,4 +192,5 @@ def claims(session_id: str = "s1") -> Claims:
         epoch=1,
         scopes=("webrtc",),
         character="mira",
+        mode=mode,
     )

@@ -20,6 +20,7 @@ from origin.app import OriginMetrics, build_app
 from origin.broker import Broker
 from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
+from origin.mirror import MirrorSession
 from origin.tokens import TicketKey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -85,6 +86,25 @@ async def test_a_ticket_opens_what_it_says(shared: Shared) -> None:
         assert (await client.get("/healthz")).json() == {"status": "ok", "sessions": 1}
         await broker.aclose()
         assert await store.keys("sessions.") == []
+
+
+async def test_a_mirror_is_held_without_a_pipeline_until_its_viewer_leaves(shared: Shared) -> None:
+    async with _client(shared) as (client, store, broker):
+        response = await client.post("/v1/sessions", json={"mode": "mirror"})
+        assert response.status_code == 201
+        ticket = response.json()
+        payload = jwt.decode(ticket["pops"][0]["token"], options={"verify_signature": False})
+        assert payload["mode"] == "mirror"
+        usual = (await client.post("/v1/sessions")).json()
+        assert jwt.decode(usual["pops"][0]["token"], options={"verify_signature": False})["mode"] == "conversation"
+        held = broker._held[ticket["session_id"]].session
+        assert isinstance(held, MirrorSession)
+        assert await store.get(f"sessions.{ticket['session_id']}")
+        held.end("closed")
+        await held.closed.wait()
+        await asyncio.sleep(0)
+        assert broker.count == 1
+        _problem(await client.post("/v1/sessions", json={"mode": "karaoke"}), 400, "bad-request")
 
 
 async def test_a_ticket_tells_where_webtransport_is(shared: Shared) -> None:

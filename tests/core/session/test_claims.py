@@ -45,6 +45,13 @@ def code(payload: dict[str, Any], **wanted: Any) -> str:
     return caught.value.code
 
 
+def test_a_ticket_is_for_a_conversation_unless_it_says_otherwise() -> None:
+    assert check(GOOD).mode == "conversation"
+    assert check({**GOOD, "mode": "mirror"}).mode == "mirror"
+    for mode in ("karaoke", "", 3, None):
+        assert code({**GOOD, "mode": mode}) == "bad-claims"
+
+
 def test_good_ticket() -> None:
     claims = check(GOOD)
     assert claims.session_id == "s-1"

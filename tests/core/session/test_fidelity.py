@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -85,6 +85,7 @@ def test_tiers_move_in_one_direction_and_stay_in_range(sessions: list[tuple[int,
     assert bool((change != 0).any()) == bool(room.any())
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 200), st.floats(0.3, 3.0), st.integers(0, 2**32 - 1))
 def test_an_overload_is_relieved_and_everybody_gets_back_what_they_had(count: int, excess: float, seed: int) -> None:
     """A POP whose faces cost what their tier costs: it settles below the limit, and recovers when the load has gone."""

@@ -138,6 +138,18 @@ describe("requestTicket", () => {
     await expect(ask(Response.json(TICKET, { status: 201 }))).resolves.toMatchObject({ sessionId: "s-1" });
   });
 
+  it("asks for a conversation, or to be the character", async () => {
+    const bodies: unknown[] = [];
+    vi.stubGlobal("fetch", (_url: string, init: RequestInit) => {
+      bodies.push(JSON.parse(init.body as string));
+      return Promise.resolve(Response.json(TICKET, { status: 201 }));
+    });
+    const { signal } = new AbortController();
+    await requestTicket("http://origin", undefined, signal);
+    await requestTicket("http://origin", "mira", signal, "mirror");
+    expect(bodies).toEqual([{}, { character: "mira", mode: "mirror" }]);
+  });
+
   it("is not an error of ours when it was called off", async () => {
     vi.stubGlobal("fetch", () => Promise.reject(new Error("aborted")));
     const signal = AbortSignal.abort(new VisavisError("closed", "Closed."));
