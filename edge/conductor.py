@@ -47,8 +47,8 @@ class Conductor:
         observe_lateness: told, per phase, how many seconds late it began.
         before_phase: called before each phase: what came for its sessions is made ready.
         after_phase: called after each phase: transports send what its sessions gave them.
-        observe_phase: told, per phase that had frames to make, its number, how late it began, how long it took, how many
-            frames it made, and when it was done; all times in seconds.
+        observe_phase: told, per phase that had frames to make, its number, how late it began, how long it took, how
+            many frames it made, and when it was done; all times in seconds.
         clock: monotonic seconds.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Voices that come without log-mel: a performer's microphone, or an origin that sends sound alone.
 
-Each packet is decoded when it comes; the log-mel of all that came is computed in one batch per phase. A frame of log-mel
+Each packet is decoded when it comes; the log-mel of all that came is computed in one batch per phase. A frame of it
 reaches 5 ms into the next packet, so a packet is handed on, complete, once the next one is there. From then on it is
 speech like any other: it waits in its session's track until the student has heard enough of what follows.
 """
@@ -26,8 +26,6 @@ __all__ = ["LIVE_LEAD_PACKETS", "LiveSpeech", "LiveVoice", "LiveVoices"]
 _RATE_HZ: Final = 16_000
 _HOP, _WINDOW = window_samples(_RATE_HZ)
 _LEAD: Final = _WINDOW - _HOP
-_DIRECT_CURRENT_EASE: Final = 0.1
-"""Per packet: how quickly the offset of a sound card is followed (200 ms)."""
 LIVE_LEAD_PACKETS: Final = LOOKAHEAD_FRAMES + LIVE_JITTER_PACKETS
 """Packets that follow one before it plays; the last of them is complete when one more has come: 100 ms in all."""
 _CAPACITY: Final = 64
@@ -66,7 +64,10 @@ class LiveVoices:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        frames = log_mel(self._windows[: len(waiting)], _RATE_HZ)
+        windows = self._windows[: len(waiting)]
+        # A sound card's direct current would shine through the window into the lowest bands.
+        windows -= windows.mean(axis=1, keepdims=True)
+        frames = log_mel(windows, _RATE_HZ)
         for (deliver, packet), frame in zip(waiting, frames, strict=True):
             deliver(msgspec.structs.replace(packet, log_mel=frame.tobytes()))
 
@@ -80,7 +81,6 @@ class LiveVoice:
         self._decoder = MicrophoneDecoder()
         self._packet: SpeechPacket | None = None
         self._sound = np.zeros(_HOP, dtype=np.float32)
-        self._offset: float | None = None
 
     def push(self, packet: SpeechPacket) -> None:
         """The next packet, 20 ms of Opus. After a lost one the sound is joined as if nothing were missing."""
@@ -104,11 +104,7 @@ class LiveVoice:
         if len(sound) != _HOP:
             self._voices.failures += 1
             return np.zeros(_HOP, dtype=np.float32)
-        mean = float(sound.mean())
-        if not np.isfinite(mean):
-            return sound  # log_mel knows what to do with bad samples
-        self._offset = mean if self._offset is None else self._offset + (mean - self._offset) * _DIRECT_CURRENT_EASE
-        return sound - np.float32(self._offset)
+        return sound
 
 
 class LiveSpeech:

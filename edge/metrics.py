@@ -57,9 +57,7 @@ class PopMetrics:
         """Export a total that somebody else counts; read at every scrape."""
         self._registry.register(_Followed(name, documentation, read))
 
-    def follow_levels(
-        self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]
-    ) -> None:
+    def follow_levels(self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """Export levels that somebody else knows, one per value of a label; read at every scrape."""
         self._registry.register(_Levels(name, documentation, label, read))
 
@@ -80,9 +78,7 @@ class _Followed(Collector):
 
 
 class _Levels(Collector):
-    def __init__(
-        self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]
-    ) -> None:
+    def __init__(self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         self._name = name
         self._documentation = documentation
         self._label = label

@@ -1,4 +1,4 @@
-"""What every session is going to say: the phonemes of its utterances as mouth curves, and where each mouth is on them."""
+"""What every session is going to say: the phonemes of its utterances as curves, and where each mouth is on them."""
 
 from __future__ import annotations
 
@@ -157,15 +157,18 @@ class Mouths:
             slots: intp[n], of the rows. times: float64[n], media seconds.
         """
         count = len(rows)
-        grid = np.empty((count, CURVE_COLUMNS), dtype=np.float32)
-        grid[:] = REST_ROW
+        seen = [REST_ROW] * count
+        due: list[MouthCurve] = []
         plans = Plans(
             np.zeros((count, len(PLAN)), dtype=np.float32), np.zeros(count), np.zeros(count, dtype=np.bool_), []
         )
         speaking: list[int] = []
         planned: list[tuple[int, AnimatorRow, _Voice, MouthCurve]] = []
+        voices = self._voices
         for index, row in enumerate(rows):
-            voice = self._voice(row.slot)
+            voice = voices[row.slot]
+            if voice is None:
+                raise LocalProtocolError(f"animator slot {row.slot} is not open")
             source, curve = row.utterance_id, None
             if source:
                 if source <= voice.cut_through:
@@ -178,16 +181,18 @@ class Mouths:
                 plans.switched[index] = True
             if curve is not None:
                 planned.append((index, row, voice, curve))
-        due = [curve for _, row, _, curve in planned if curve.due(row.utterance_ticks)]
+                if curve.due_ticks <= row.utterance_ticks:
+                    due.append(curve)
         if due:
             draw(due)
         for index, row, voice, curve in planned:
             if curve.disturbed:
                 plans.corrected.append((index, self._correct(row.slot, voice, curve)))
-            curve.sample(row.utterance_ticks, grid[index])
+            seen[index] = curve.at(row.utterance_ticks)
             voice.ticks = row.utterance_ticks
             if voice.by_rules and voice.beats_done < len(curve.beats):
                 self._beat(row, voice, curve, float(times[index]))
+        grid = np.concatenate(seen).reshape(count, CURVE_COLUMNS) if seen else np.empty((0, CURVE_COLUMNS), np.float32)
         wishes = plans.wishes
         articulators, seals = resolve(grid)
         wishes[:, : articulators.shape[1]] = articulators
@@ -206,11 +211,10 @@ class Mouths:
             del voice.curves[old]
 
     def _correct(self, slot: int, voice: _Voice, curve: MouthCurve) -> NDArray[np.float32]:
-        """A late phoneme has bent the curve under the mouth. Returns: what it asked there before, less what it asks now."""
+        """A late phoneme has bent the curve under the mouth. Returns: what it asked before, less what it asks now."""
         curve.disturbed = False
-        row = np.empty((1, CURVE_COLUMNS), dtype=np.float32)
-        curve.sample(voice.ticks, row[0])
-        moved: NDArray[np.float32] = self._wishes[slot] - np.concatenate(resolve(row), axis=1)[0]
+        there = np.concatenate(resolve(curve.at(voice.ticks)[None]), axis=1)[0]
+        moved: NDArray[np.float32] = self._wishes[slot] - there
         return moved
 
     def _beat(self, row: AnimatorRow, voice: _Voice, curve: MouthCurve, now_s: float) -> None:

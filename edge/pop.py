@@ -244,9 +244,7 @@ class _Parts:
         student: Student | None = None
         if config.animator == "student":
             precision = None if config.animator_precision == "auto" else config.animator_precision
-            student, self._refusal = load_student(
-                config.animator_models, precision=precision, capacity=config.capacity
-            )
+            student, self._refusal = load_student(config.animator_models, precision=precision, capacity=config.capacity)
         if self._refusal:
             _log.error("faces are moved by the rules, without the student: %s", self._refusal)
         elif student is not None:
@@ -255,7 +253,9 @@ class _Parts:
 
     def _follow(self, metrics: PopMetrics, animator: Animator, live_voices: LiveVoices) -> None:
         conductor, student, overload = self.conductor, animator.student, self._overload
-        metrics.follow_levels("edge_animator_sessions", "Sessions by who moves their faces", "tier", animator.tier_counts)
+        metrics.follow_levels(
+            "edge_animator_sessions", "Sessions by who moves their faces", "tier", animator.tier_counts
+        )
         metrics.follow_levels(
             "edge_animator_student",
             "1: the student serves in this precision; refused: its files cannot be used",

@@ -140,41 +140,50 @@ class StudentFaces:
         self._swapped[slots] = False
         served = np.flatnonzero(speaking)
         self._unsettled[slots[served]] = _SETTLE_FRAMES
-        heard = {index: row for index in served.tolist() if (row := _whole(rows[index].heard))}
-        if settling.any():
-            quiet = np.flatnonzero(settling).tolist()
-            heard.update(dict.fromkeys(quiet, _SILENCE))
-            self._unsettled[slots[quiet]] -= 1
-        if heard:
-            self._listen(heard, slots, plans)
+        told = [rows[index].heard for index in served.tolist()]
+        if not settling.any() and set(map(len, told)) == {LOG_MEL_BANDS}:
+            self._run(served, b"".join(told), slots, plans)  # the usual case
+        else:
+            self._listen(served, told, np.flatnonzero(settling), slots, plans)
         answers = self._answers[slots[served]]
         np.minimum(np.maximum(answers[:, : len(MOUTH)], 0.0), 1.0, out=answers[:, : len(MOUTH)])
         sync = np.minimum(np.maximum(answers[:, _SYNC], 0.0), 1.0)
         blinks = self._blinks(served, slots[served], answers[:, _BLINK])
         return Answers(served, answers[:, :EASED], sync, blinks, swapped)
 
-    def _listen(self, heard: dict[int, bytes], slots: NDArray[np.intp], plans: Plans) -> None:
-        """Tell the student what is new. Most have one new frame; who begins to speak, or sends longer packets, has more.
+    def _listen(
+        self,
+        served: NDArray[np.intp],
+        told: list[bytes],
+        settling: NDArray[np.intp],
+        slots: NDArray[np.intp],
+        plans: Plans,
+    ) -> None:
+        """Tell the student what is new: one frame of most, more of who begins to speak or sends longer packets.
 
         Args:
-            heard: row → log-mel, whole frames, at least one.
+            served: rows that speak. told: their log-mel; anything but whole frames counts as none.
+            settling: rows that hear silence.
         """
-        longest = min(max(map(len, heard.values())) // LOG_MEL_BANDS, STUDENT_CATCH_UP_FRAMES_MAX)
-        for back in range(longest - 1, 0, -1):
-            earlier = {
-                row: log_mel[-(back + 1) * LOG_MEL_BANDS : -back * LOG_MEL_BANDS]
+        heard = {row: log_mel for row, log_mel in zip(served.tolist(), told, strict=True) if _whole(log_mel)}
+        heard.update(dict.fromkeys(settling.tolist(), _SILENCE))
+        self._unsettled[slots[settling]] -= 1
+        longest = min(max(map(len, heard.values()), default=0) // LOG_MEL_BANDS, STUDENT_CATCH_UP_FRAMES_MAX)
+        for back in range(longest, 0, -1):
+            now = {
+                row: log_mel[len(log_mel) - back * LOG_MEL_BANDS :][:LOG_MEL_BANDS]
                 for row, log_mel in heard.items()
-                if len(log_mel) > back * LOG_MEL_BANDS
+                if len(log_mel) >= back * LOG_MEL_BANDS
             }
-            self._run(earlier, slots, plans)
-        newest = {row: log_mel[-LOG_MEL_BANDS:] for row, log_mel in heard.items()} if longest > 1 else heard
-        self._run(newest, slots, plans)
+            self._run(np.fromiter(now, dtype=np.intp, count=len(now)), b"".join(now.values()), slots, plans)
 
-    def _run(self, heard: dict[int, bytes], slots: NDArray[np.intp], plans: Plans) -> None:
-        which = np.fromiter(heard, dtype=np.intp, count=len(heard))
+    def _run(self, which: NDArray[np.intp], heard: bytes, slots: NDArray[np.intp], plans: Plans) -> None:
+        """One frame of some rows. Args: which: intp[k], rows. heard: k frames of log-mel."""
+        if not len(which):
+            return
         ours = slots[which]
         inputs = self._inputs[: len(which)]
-        bands = np.frombuffer(b"".join(heard.values()), dtype=np.uint8).reshape(len(which), LOG_MEL_BANDS)
+        bands = np.frombuffer(heard, dtype=np.uint8).reshape(len(which), LOG_MEL_BANDS)
         np.multiply(bands, np.float32(1.0 / 255.0), out=inputs[:, :LOG_MEL_BANDS])
         inputs[:, _PLAN_FROM:_MOOD_FROM] = plans.wishes[which]
         inputs[:, _MOOD_FROM:] = self._moods[ours]
@@ -188,6 +197,5 @@ class StudentFaces:
         return served[new].tolist() if new.any() else []
 
 
-def _whole(log_mel: bytes) -> bytes:
-    """Whole frames; anything else counts as none."""
-    return log_mel if len(log_mel) % LOG_MEL_BANDS == 0 else b""
+def _whole(log_mel: bytes) -> bool:
+    return len(log_mel) > 0 and len(log_mel) % LOG_MEL_BANDS == 0

@@ -1,4 +1,4 @@
-"""What a phase costs of the time there is for it, and whether one more session fits. Pure: it is told, it measures nothing.
+"""What a phase costs of the time there is for it, and whether one more session fits. It is told, it measures nothing.
 
 A phase has 5 ms. Two exponential means are kept of every phase: how long its work took, which says what one more
 session would add, and how long after it was due its work was done, which tells of everything else that the process or

@@ -108,10 +108,22 @@ class MouthCurve:
         beats: (tick, stress) of every primary or secondary stressed vowel, in order of arrival.
         unknown: letters that no table knows; they look neutral.
         disturbed: a sound that arrived late has moved the curve where it was already sampled; the sampler clears it.
+        due_ticks: the first position that needs a sound which waits; at the latest then it is drawn.
         dropped: spans refused because their times are impossible (end before start, long past, or too far ahead).
     """
 
-    __slots__ = ("_base", "_end", "_grid", "_position", "_soon", "_waiting", "beats", "disturbed", "dropped", "unknown")
+    __slots__ = (
+        "_base",
+        "_end",
+        "_grid",
+        "_position",
+        "_waiting",
+        "beats",
+        "disturbed",
+        "dropped",
+        "due_ticks",
+        "unknown",
+    )
 
     def __init__(self) -> None:
         self._base = -_BEFORE
@@ -120,8 +132,7 @@ class MouthCurve:
         self._end = 0
         self._position = -_BEFORE
         self._waiting: list[_Sound] = []
-        self._soon = _NEVER
-        """Grid index at which those that wait are drawn at the latest."""
+        self.due_ticks = _NEVER
         self.beats: list[tuple[int, int]] = []
         self.disturbed = False
         self.unknown = 0
@@ -147,7 +158,7 @@ class MouthCurve:
                     self.beats.append((round(begin * MEDIA_CLOCK_HZ), stress))
                     stress = -1  # the glide of a diphthong keeps the height, not the beat
                 begin = until
-        if self._soon <= self._position or len(self._waiting) >= _DRAWN_AT_ONCE:
+        if self.due_ticks <= self._position * STEP_TICKS or len(self._waiting) >= _DRAWN_AT_ONCE:
             draw([self])
 
     def _expect(self, segment: Segment, begin: float, end: float, stress: int) -> None:
@@ -160,7 +171,8 @@ class MouthCurve:
             begin - reach, max(end + reach, begin + _BEAT_FALL_S),
         )  # fmt: skip
         self._waiting.append(sound)
-        self._soon = min(self._soon, int(sound.reach_from / STEP_S) - _SOON_STEPS)
+        due = (int(sound.reach_from / STEP_S) - _SOON_STEPS) * STEP_TICKS
+        self.due_ticks = min(self.due_ticks, due)
 
     def _window(self, begin: float, end: float) -> tuple[int, int]:
         """Grid indices [first, last) of a time range, stored from now on."""
@@ -184,16 +196,19 @@ class MouthCurve:
         grid[: len(kept)] = kept
         self._grid, self._base = grid, kept_from
 
-    def sample(self, ticks: int, row: NDArray[np.float32]) -> None:
-        """Write what the grid says of a position into `row`, float32[CURVE_COLUMNS]. Beyond its ends the mouth rests."""
-        index, rest = divmod(ticks, STEP_TICKS)
-        offset = self._look_at(index)
-        if not 0 <= offset < len(self._grid) - 1:
-            row[:] = REST_ROW
-            return
-        row[:] = self._grid[offset]
-        if rest:
-            row += (self._grid[offset + 1] - row) * np.float32(rest / STEP_TICKS)
+    def at(self, ticks: int) -> NDArray[np.float32]:
+        """What the grid says of a position: float32[CURVE_COLUMNS], to be read at once; beyond it the mouth rests."""
+        index = ticks // STEP_TICKS
+        if self.due_ticks <= ticks:
+            draw([self])
+        if index > self._position:
+            self._position = index
+        grid, offset = self._grid, index - self._base
+        if not 0 <= offset < len(grid) - 1:
+            return REST_ROW
+        row: NDArray[np.float32] = grid[offset]
+        rest = ticks - index * STEP_TICKS
+        return row if rest == 0 else row + (grid[offset + 1] - row) * np.float32(rest / STEP_TICKS)
 
     def sample_into(self, ticks: int, low: NDArray[np.float32], high: NDArray[np.float32]) -> float:
         """Write the two grid rows around a position into `low` and `high`, both float32[CURVE_COLUMNS].
@@ -201,7 +216,10 @@ class MouthCurve:
         Returns: how far the position lies between them, in [0, 1). Beyond either end the mouth rests.
         """
         index, rest = divmod(ticks, STEP_TICKS)
-        offset = self._look_at(index)
+        if self.due_ticks <= ticks:
+            draw([self])
+        self._position = max(self._position, index)
+        offset = index - self._base
         if 0 <= offset < len(self._grid) - 1:
             low[:] = self._grid[offset]
             high[:] = self._grid[offset + 1]
@@ -209,24 +227,12 @@ class MouthCurve:
             low[:] = high[:] = REST_ROW
         return rest / STEP_TICKS
 
-    def _look_at(self, index: int) -> int:
-        """Row of the grid that holds a position; all that can be seen there is drawn."""
-        if self._soon <= index:
-            draw([self])
-        if index > self._position:
-            self._position = index
-        return index - self._base
-
-    def due(self, ticks: int) -> bool:
-        """Sounds wait that this position needs."""
-        return self._soon * STEP_TICKS <= ticks
-
     def take(self) -> tuple[list[_Sound], list[tuple[int, int]], int]:
         """The sounds that wait, with room made for them. For `draw`.
 
         Returns: sounds, the grid indices [first, last) of each, and the index of the grid's first row.
         """
-        sounds, self._waiting, self._soon = self._waiting, [], _NEVER
+        sounds, self._waiting, self.due_ticks = self._waiting, [], _NEVER
         windows = [self._window(sound.reach_from, sound.reach_to) for sound in sounds]
         base = self._base
         # The grid may have moved on for a later sound.
@@ -256,8 +262,17 @@ def draw(curves: Sequence[MouthCurve]) -> None:
     times = (starts[:, None] + np.arange(max(map(len, grids))) * STEP_S).astype(np.float32)
     for rows, trace in zip(grids, _traces(sounds, times), strict=True):
         rows[:, :_SUMS] += trace[:, : len(rows)].T
-    _raise(_LIPS, _seals, [index for index, sound in enumerate(sounds) if sound.wish.seal == "lips"], sounds, times, grids)
-    _raise(_TEETH, _seals, [index for index, sound in enumerate(sounds) if sound.wish.seal == "teeth"], sounds, times, grids)
+    _raise(
+        _LIPS, _seals, [index for index, sound in enumerate(sounds) if sound.wish.seal == "lips"], sounds, times, grids
+    )
+    _raise(
+        _TEETH,
+        _seals,
+        [index for index, sound in enumerate(sounds) if sound.wish.seal == "teeth"],
+        sounds,
+        times,
+        grids,
+    )
     _raise(BEAT_COLUMN, _beats, [index for index, sound in enumerate(sounds) if sound.beats], sounds, times, grids)
 
 
@@ -284,7 +299,11 @@ def _raise(
 def _seals(sounds: Sequence[_Sound], times: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 while a seal is held, smooth before and after."""
     timing = [
-        (sound.wish.hold[0], max(sound.wish.hold[1] * sound.duration, 0.012), min(max(0.8 * sound.duration, 0.035), _SHUT_S))
+        (
+            sound.wish.hold[0],
+            max(sound.wish.hold[1] * sound.duration, 0.012),
+            min(max(0.8 * sound.duration, 0.035), _SHUT_S),
+        )
         for sound in sounds
     ]
     early, until, part = np.array(timing, dtype=np.float32).T[:, :, None]

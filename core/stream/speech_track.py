@@ -72,10 +72,6 @@ class _Utterance:
         """The newest frame that was given."""
 
     @property
-    def played_out(self) -> bool:
-        return self.total is not None and self.next_index >= self.total
-
-    @property
     def starved(self) -> bool:
         """Nothing of it may play now."""
         if not self.packets:
@@ -232,47 +228,38 @@ class SpeechTrack:
 
     def pop(self, media_time: int) -> Placed | None:
         """What plays at this media time (ticks, strictly increasing from call to call); None = silence."""
-        placed = self._pop(media_time)
-        if placed is None:
-            self._sounding = None
-        return placed
-
-    def _pop(self, media_time: int) -> Placed | None:
         if not self._utterances:
             return self._pop_tail()
         utterance = self._utterances[0]
-        if utterance.played_out:  # its end was announced only after its last packet had left
-            return self._finish(utterance, utterance.next_index * TICK_SAMPLES)
-        index = utterance.next_index
+        index, total = utterance.next_index, utterance.total
+        if total is not None and index >= total:  # its end was announced only after its last packet had left
+            return self._finish(utterance, index * TICK_SAMPLES)
         if utterance.starved:
-            if utterance.total is None and self._stalled_ticks < _STALL_TICKS_MAX:
+            if total is None and self._stalled_ticks < _STALL_TICKS_MAX:
                 self._stalled_ticks += 1
                 if index > 0:
                     self.underruns += 1
-                    return Placed(utterance_id=utterance.utterance_id, ticks=index * TICK_SAMPLES)
+                    return Placed(utterance.utterance_id, index * TICK_SAMPLES)
                 return self._pop_tail()
-            if utterance.total is not None:
-                self.holes += utterance.total - index
+            if total is not None:
+                self.holes += total - index
             return self._finish(utterance, index * TICK_SAMPLES)
-        item = utterance.packets.pop(index, None)
-        if item is None:
-            self.holes += 1
         self._tail = None
         self._stalled_ticks = 0
         utterance.next_index = index + 1
-        self._sounding = utterance, index, item[0].log_mel if item else b""
-        self._place(utterance.utterance_id, media_time, index * TICK_SAMPLES)
-        if utterance.played_out:
+        ticks = index * TICK_SAMPLES
+        self._place(utterance.utterance_id, media_time, ticks)
+        if index + 1 == total:
             self._utterances.popleft()
-            self._tail = (utterance.utterance_id, (index + 1) * TICK_SAMPLES, _TAIL_TICKS)
-        return Placed(
-            utterance_id=utterance.utterance_id,
-            ticks=index * TICK_SAMPLES,
-            opus=item[0].opus if item else b"",
-            log_mel=item[0].log_mel if item else b"",
-            arrived_at=item[1] if item else 0.0,
-            first=index == 0,
-        )
+            self._tail = (utterance.utterance_id, ticks + TICK_SAMPLES, _TAIL_TICKS)
+        item = utterance.packets.pop(index, None)
+        if item is None:
+            self.holes += 1
+            self._sounding = utterance, index, b""
+            return Placed(utterance.utterance_id, ticks, first=index == 0)
+        packet, arrived_at = item
+        self._sounding = utterance, index, packet.log_mel
+        return Placed(utterance.utterance_id, ticks, packet.opus, packet.log_mel, arrived_at, index == 0)
 
     def _finish(self, utterance: _Utterance, ticks: int) -> Placed:
         self._utterances.popleft()
@@ -284,6 +271,7 @@ class SpeechTrack:
 
     def _pop_tail(self) -> Placed | None:
         if self._tail is None:
+            self._sounding = None
             return None
         utterance_id, ticks, left = self._tail
         self._tail = (utterance_id, ticks + TICK_SAMPLES, left - 1) if left > 1 else None

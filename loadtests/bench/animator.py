@@ -145,6 +145,8 @@ class _Face:
         self._sent = 0
         self._media_time = 0
         self._start(seed * _STRIDE % len(self._speech(1)))
+        for _ in range(0 if live else _AHEAD_PACKETS):
+            self._send()
 
     def _start(self, skipped: int) -> None:
         """Begin an utterance; the very first ones are not in step."""
@@ -175,8 +177,6 @@ class _Face:
     def gather(self, due: float, now: float) -> AnimatorRow | None:
         """See edge.conductor.Conducted."""
         self._send()
-        while self._live is None and self._track.queued_packets < _AHEAD_PACKETS:
-            self._send()
         placed = self._track.pop(self._media_time)
         heard = self._track.hear(LOOKAHEAD_FRAMES) if placed is not None else b""
         self._media_time += TICK_SAMPLES
@@ -205,7 +205,10 @@ class _Faces:
     """What the sessions of a trial share."""
 
     def __init__(self, speech: list[SpeechPacket], tier: str, precision: str | None) -> None:
-        self._packets = {False: speech, True: [msgspec.structs.replace(one, phonemes=(), log_mel=b"") for one in speech]}
+        self._packets = {
+            False: speech,
+            True: [msgspec.structs.replace(one, phonemes=(), log_mel=b"") for one in speech],
+        }
         self.tier = tier
         self.student = Student(precision=precision)
         self.renew(0, 0.0)
@@ -221,13 +224,9 @@ class _Faces:
         self.voices = LiveVoices()
         self.done_s: list[float] = []
         self.frames = 0
-        self.conductor = Conductor(
-            animator=self.animator, before_phase=self.voices.flush, observe_phase=self._observe
-        )
+        self.conductor = Conductor(animator=self.animator, before_phase=self.voices.flush, observe_phase=self._observe)
         every = round(1.0 / live_share) if live_share else 0
-        self.faces = [
-            _Face(self, seed, live=bool(every) and seed % every == every - 1) for seed in range(sessions)
-        ]
+        self.faces = [_Face(self, seed, live=bool(every) and seed % every == every - 1) for seed in range(sessions)]
         for face in self.faces:
             self.conductor.add(face)
 
@@ -282,7 +281,9 @@ async def _make_faces(speech: list[SpeechPacket], tier: str, precision: str | No
             "seconds": took,
             "packets": faces.frames,
             # One tick at either end may be counted on this side or on the other.
-            "delivery": min(1.0, (faces.frames + 2 * sessions) / due) if faces.conductor.ticks_skipped == skipped else 0,
+            "delivery": min(1.0, (faces.frames + 2 * sessions) / due)
+            if faces.conductor.ticks_skipped == skipped
+            else 0,
             "lateness_s_p50": percentile(done, 50),
             "lateness_s_p99": percentile(done, 99),
             "server_cpu_s": used["cpu_s"],

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from core.limits import LOG_MEL_BANDS
-from core.speech.coarticulation import CURVE_COLUMNS, MouthCurve, resolve
-from core.speech.features import log_mel_frames
+from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, MouthCurve, resolve
+from core.speech.features import log_mel, window_samples
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import FIDELITIES, INPUTS, MOUTH, PLAN
 from edge.student import Student, find_student_files
@@ -167,31 +167,23 @@ def _with_features(folder: Path, rounds: int) -> float:
     student = Student(folder, capacity=count)
     slots = np.array([student.open() for _ in range(count)], dtype=np.intp)
     rng = np.random.default_rng(0)
-    hop, window = round(0.020 * _FEATURE_RATE_HZ), round(0.025 * _FEATURE_RATE_HZ)
-    sound = (0.1 * rng.standard_normal((count, window))).astype(np.float32)
+    windows = (0.1 * rng.standard_normal((count, window_samples(_FEATURE_RATE_HZ)[1]))).astype(np.float32)
     curves = []
     for _ in range(count):
         curve = MouthCurve()
         curve.add([PhonemeSpan("ɑ", k * 4_800, (k + 1) * 4_800) for k in range(8)])
         curves.append(curve)
-    grid = np.empty((2, count, CURVE_COLUMNS), np.float32)
     inputs = np.zeros((count, INPUTS), np.float32)
+    plan = inputs[:, LOG_MEL_BANDS : LOG_MEL_BANDS + len(PLAN)]
+    plan[:, PLAN.index("planned")] = 1.0
 
     def tick() -> None:
-        inputs[:, :LOG_MEL_BANDS] = _batched_log_mel(sound, hop) / np.float32(255.0)
-        between = np.array([curve.sample_into(9_600, grid[0, k], grid[1, k]) for k, curve in enumerate(curves)])
-        mouth, seals = resolve(grid[0] + (grid[1] - grid[0]) * between[:, None].astype(np.float32))
-        inputs[:, LOG_MEL_BANDS : LOG_MEL_BANDS + mouth.shape[1]] = mouth
-        inputs[:, LOG_MEL_BANDS + mouth.shape[1] : LOG_MEL_BANDS + len(MOUTH)] = seals
-        inputs[:, LOG_MEL_BANDS + PLAN.index("planned")] = 1.0
+        np.multiply(log_mel(windows, _FEATURE_RATE_HZ), np.float32(1.0 / 255.0), out=inputs[:, :LOG_MEL_BANDS])
+        rows = np.concatenate([curve.at(9_600) for curve in curves]).reshape(count, CURVE_COLUMNS)
+        mouth, seals = resolve(rows)
+        plan[:, : mouth.shape[1]] = mouth
+        plan[:, mouth.shape[1] : len(MOUTH)] = seals
+        plan[:, PLAN.index("beat")] = rows[:, BEAT_COLUMN]
         student.run(slots, inputs)
 
     return _median_us(tick, rounds) / count
-
-
-def _batched_log_mel(windows: NDArray[np.float32], hop: int) -> NDArray[np.uint8]:
-    """The frame of every session at once: windows laid end to end, each a hop and its lead apart, would mix; so each is
-    padded to two hops and every second frame is taken."""
-    padded = np.zeros((len(windows), 2 * hop), np.float32)
-    padded[:, : windows.shape[1]] = windows
-    return log_mel_frames(padded.reshape(-1), _FEATURE_RATE_HZ)[::2]

@@ -160,11 +160,7 @@ def test_any_spans_give_a_mouth_in_range(spans: list[PhonemeSpan], ticks: int) -
 
 def test_beats_rise_before_a_stressed_vowel_and_fall_after_it() -> None:
     curve = mouth_of(PhonemeSpan("t", 0, 300 * MS), PhonemeSpan("ɑ", 300 * MS, 400 * MS, 2))
-    row = np.empty(CURVE_COLUMNS, np.float32)
-    seen = {}
-    for ms in range(100, 600, 10):
-        curve.sample(ms * MS, row)
-        seen[ms] = float(row[BEAT_COLUMN])
+    seen = {ms: float(curve.at(ms * MS)[BEAT_COLUMN]) for ms in range(100, 600, 10)}
     assert seen[300] == pytest.approx(1.0)
     assert seen[170] == seen[510] == 0.0
     assert 0.4 < seen[240] < 0.6
@@ -174,8 +170,7 @@ def test_beats_rise_before_a_stressed_vowel_and_fall_after_it() -> None:
 @given(st.integers(-48_000, 96_000), st.integers(0, len(UTTERANCES) - 1))
 def test_a_sample_lies_between_the_two_rows_around_it(ticks: int, which: int) -> None:
     one, other = mouth_of(*UTTERANCES[which]), mouth_of(*UTTERANCES[which])
-    row = np.empty(CURVE_COLUMNS, np.float32)
-    one.sample(ticks, row)
+    row = one.at(ticks)
     pair = np.empty((2, CURVE_COLUMNS), np.float32)
     between = other.sample_into(ticks, pair[0], pair[1])
     np.testing.assert_allclose(row, pair[0] + (pair[1] - pair[0]) * np.float32(between), atol=1e-6)
@@ -183,11 +178,10 @@ def test_a_sample_lies_between_the_two_rows_around_it(ticks: int, which: int) ->
 
 def test_only_a_late_sound_disturbs() -> None:
     curve = MouthCurve()
-    row = np.empty(CURVE_COLUMNS, np.float32)
     now = 0
     for span in UTTERANCES[0]:
         while span.start > now + 24_000:  # each sound is known half a second ahead
-            curve.sample(now, row)
+            curve.at(now)
             now += 480
         curve.add([span])
         assert not curve.disturbed, span

@@ -25,7 +25,9 @@ from tests.edge.speech import recording
 from tests.edge.test_animator import START, UTTERANCES
 
 JAW: Final = BLENDSHAPE_INDEX["jawOpen"]
-MOUTH_WEIGHTS: Final = [index for name, index in BLENDSHAPE_INDEX.items() if name.startswith(("mouth", "jaw", "tongue"))]
+MOUTH_WEIGHTS: Final = [
+    index for name, index in BLENDSHAPE_INDEX.items() if name.startswith(("mouth", "jaw", "tongue"))
+]
 
 
 class CountingModel:
@@ -262,7 +264,9 @@ def test_batch_mates_do_not_matter_not_even_a_damaged_one() -> None:
     expected = poses(play(alone, [one], one.say(spans, mel)))
 
     animator = fresh(capacity=24)
-    crowd = [Speaker(animator, seed=5 if k == 11 else 100 + k, character="mira" if k == 11 else "gruff") for k in range(23)]
+    crowd = [
+        Speaker(animator, seed=5 if k == 11 else 100 + k, character="mira" if k == 11 else "gruff") for k in range(23)
+    ]
     for k, speaker in enumerate(crowd):
         if k == 11:
             speaker.say(spans, mel)

@@ -77,7 +77,9 @@ def test_what_comes_too_late_is_left_out_so_that_nothing_gets_ever_later() -> No
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 400_000), st.binary(max_size=60), st.integers(0, 30), st.floats(0, 1)), max_size=40)
+    st.lists(
+        st.tuples(st.integers(0, 400_000), st.binary(max_size=60), st.integers(0, 30), st.floats(0, 1)), max_size=40
+    )
 )
 def test_no_microphone_breaks_it(units: list[tuple[int, bytes, int, float]]) -> None:
     dropped: list[str] = []
@@ -137,7 +139,9 @@ def test_a_mirror_answers_nobody() -> None:
     assert stage.link.words("error")
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xff", b"\x10ab", b"\xf8" + bytes(1_200)], ids=["no", "cut", "40ms", "large"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\xff", b"\x10ab", b"\xf8" + bytes(1_200)], ids=["no", "cut", "40ms", "large"]
+)
 def test_packets_that_are_no_voice_are_counted(payload: bytes) -> None:
     stage = Stage(mode=MODE_MIRROR)
     stage.connect()

@@ -54,7 +54,8 @@ def test_lateness_that_others_cause_keeps_nobody_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "late_s", "busy_s"), [(-1, 0, 0), (4, 0, 0), (0, -1e-9, 0), (0, 0, -1), (0, math.nan, 0), (0, 0, math.inf)]
+    ("phase", "late_s", "busy_s"),
+    [(-1, 0, 0), (4, 0, 0), (0, -1e-9, 0), (0, 0, -1), (0, math.nan, 0), (0, 0, math.inf)],
 )
 def test_impossible_times_are_refused(phase: int, late_s: float, busy_s: float) -> None:
     with pytest.raises(LocalProtocolError):
