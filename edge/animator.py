@@ -214,7 +214,7 @@ class Animator:
     def tier(self, slot: int) -> str:
         """Who moves a face."""
         self._mouths.check(slot)
-        return TIERS[self._tiers[slot]]
+        return TIERS[int(self._tiers[slot])]
 
     def tier_counts(self) -> dict[str, int]:
         """Sessions per tier, every tier named."""

@@ -8,7 +8,7 @@ speech like any other: it waits in its session's track until the student has hea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import numpy as np
@@ -57,7 +57,7 @@ class LiveVoices:
         if count == len(self._windows):
             self._windows = np.concatenate([self._windows, np.zeros_like(self._windows)])
         self._waiting.append((deliver, packet))
-        return self._windows[count]
+        return cast("NDArray[np.float32]", self._windows[count])
 
     def flush(self) -> None:
         """Hand on what is complete; call before each phase."""

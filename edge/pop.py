@@ -50,7 +50,7 @@ from edge.transports.webrtc import WebRtcTransport
 from edge.transports.webtransport.server import WebTransportServer
 from edge.uplink import Uplink
 
-__all__ = ["listen", "run_pop"]
+__all__ = ["listen", "make_animator", "run_pop"]
 
 _log = logging.getLogger(__name__)
 _STOP_S_MAX = 1.5
@@ -163,8 +163,7 @@ class _Parts:
     ) -> None:
         registry = metrics_registry("edge", __version__)
         metrics = PopMetrics(registry)
-        self._refusal = ""
-        animator = self._make_animator(config)
+        animator, self._refusal = make_animator(config)
         self._animator = animator
         self._overload = Overload(animator)
         live_voices = LiveVoices()
@@ -239,18 +238,6 @@ class _Parts:
             on_dropped=metrics.dropped,
         )
 
-    def _make_animator(self, config: EdgeConfig) -> Animator:
-        """With the student if it can be had; else the rules serve, and everybody is told why."""
-        student: Student | None = None
-        if config.animator == "student":
-            precision = None if config.animator_precision == "auto" else config.animator_precision
-            student, self._refusal = load_student(config.animator_models, precision=precision, capacity=config.capacity)
-        if self._refusal:
-            _log.error("faces are moved by the rules, without the student: %s", self._refusal)
-        elif student is not None:
-            _log.info("faces are moved by the student in %s", student.precision)
-        return Animator(capacity=config.capacity, student=student)
-
     def _follow(self, metrics: PopMetrics, animator: Animator, live_voices: LiveVoices) -> None:
         conductor, student, overload = self.conductor, animator.student, self._overload
         metrics.follow_levels(
@@ -302,6 +289,23 @@ class _Parts:
         if student is None:
             return {"tier": "rules", **({"refused": self._refusal} if self._refusal else {})}
         return {"tier": "student", "precision": student.precision, "sessions": self._animator.tier_counts()}
+
+
+def make_animator(config: EdgeConfig) -> tuple[Animator, str]:
+    """The animator, with the student if it is wanted and can be had; else the rules serve.
+
+    Returns: it, and one sentence that says why there is no student ("" when nothing is wrong), which is logged.
+    """
+    student: Student | None = None
+    refusal = ""
+    if config.animator == "student":
+        precision = None if config.animator_precision == "auto" else config.animator_precision
+        student, refusal = load_student(config.animator_models, precision=precision, capacity=config.capacity)
+    if refusal:
+        _log.error("faces are moved by the rules, without the student: %s", refusal)
+    elif student is not None:
+        _log.info("faces are moved by the student in %s", student.precision)
+    return Animator(capacity=config.capacity, student=student), refusal
 
 
 def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:

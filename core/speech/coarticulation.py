@@ -208,7 +208,9 @@ class MouthCurve:
             return REST_ROW
         row: NDArray[np.float32] = grid[offset]
         rest = ticks - index * STEP_TICKS
-        return row if rest == 0 else row + (grid[offset + 1] - row) * np.float32(rest / STEP_TICKS)
+        if rest:
+            row = row + (grid[offset + 1] - row) * np.float32(rest / STEP_TICKS)
+        return row
 
     def sample_into(self, ticks: int, low: NDArray[np.float32], high: NDArray[np.float32]) -> float:
         """Write the two grid rows around a position into `low` and `high`, both float32[CURVE_COLUMNS].

@@ -28,7 +28,7 @@ from edge.animator import TIERS, Animator, AnimatorRow
 from edge.conductor import Conductor
 from edge.live_voices import LiveSpeech, LiveVoices
 from edge.student import Student
-from loadtests.bench._child import Child, Handlers, Usage, cores
+from loadtests.bench._child import Child, Handlers, Usage, cores, prepare
 from loadtests.bench._conversation import Roles, record
 from loadtests.bench._saturation import Search, Trial, find_limit
 from loadtests.bench.harness import Result, percentile
@@ -267,6 +267,7 @@ async def _make_faces(speech: list[SpeechPacket], tier: str, precision: str | No
         faces.renew(sessions, live_share)
         task = asyncio.create_task(faces.conductor.run())
         await asyncio.sleep(_SETTLE_S)
+        await prepare()  # what lives as long as the trial is not worth a collector's pause in it
         faces.done_s.clear()
         faces.frames, skipped, usage = 0, faces.conductor.ticks_skipped, Usage.now()
         began = time.perf_counter()

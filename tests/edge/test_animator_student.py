@@ -140,7 +140,7 @@ def test_the_student_hears_the_future_and_sees_the_plan_of_the_frame_it_answers(
     np.testing.assert_allclose(
         fed[LOOKAHEAD_FRAMES:, LOG_MEL_BANDS : LOG_MEL_BANDS + len(PLAN)], plan_of(spans, count), atol=2e-5
     )
-    np.testing.assert_array_equal(fed[:, -2:], np.tile(np.float32([0.5, 0.0]), (len(fed), 1)))
+    np.testing.assert_array_equal(fed[:, -2:], np.tile(np.array([0.5, 0.0], np.float32), (len(fed), 1)))
 
 
 def test_the_student_moves_the_mouth_as_it_answers() -> None:

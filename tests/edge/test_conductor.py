@@ -136,3 +136,27 @@ async def test_a_stall_skips_what_would_be_late_and_keeps_the_phase() -> None:
     assert session.skipped in (stall_ticks - 1, stall_ticks)
     assert conductor.ticks_skipped == session.skipped
     assert session.skipped + len(session.frames) in (stall_ticks, stall_ticks + 1)
+
+
+async def test_what_a_phase_took_is_told_with_its_frames() -> None:
+    animator = Animator()
+    told: list[tuple[int, float, float, int, float]] = []
+    order: list[str] = []
+    conductor = Conductor(
+        animator=animator,
+        before_phase=lambda: order.append("before"),
+        after_phase=lambda: order.append("after"),
+        observe_phase=lambda *phase: told.append(phase),
+    )
+    sessions = [_Session(animator) for _ in range(PHASES_PER_TICK + 2)]
+    for session in sessions[: PHASES_PER_TICK + 1]:
+        conductor.add(session)
+    task = asyncio.create_task(conductor.run())
+    while len(told) < 2 * PHASES_PER_TICK:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    assert [phase for phase, *_ in told[:PHASES_PER_TICK]] == [0, 1, 2, 3]
+    assert [frames for _, _, _, frames, _ in told[:PHASES_PER_TICK]] == [2, 1, 1, 1]
+    assert all(late_s >= 0.0 and busy_s > 0.0 for _, late_s, busy_s, _, _ in told)
+    assert [done for *_, done in told] == sorted(done for *_, done in told)
+    assert order[:4] == ["before", "after", "before", "after"]

@@ -26,7 +26,8 @@ def packet(index: int, opus: bytes, utterance_id: int = 1) -> SpeechPacket:
 
 def heard(packets: list[bytes]) -> NDArray[np.uint8]:
     """Log-mel of a voice, one phase per packet."""
-    voices, got = LiveVoices(), []
+    voices = LiveVoices()
+    got: list[SpeechPacket] = []
     voice = voices.open(got.append)
     for index, opus in enumerate(packets):
         voice.push(packet(index, opus))

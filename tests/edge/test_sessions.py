@@ -91,3 +91,22 @@ async def test_a_pop_that_stops_while_a_viewer_comes_keeps_nothing_of_it() -> No
     with pytest.raises(AdmissionError, match="shutting down"):
         await coming
     assert len(sessions) == 0
+
+
+async def test_a_pop_without_time_for_another_face_says_so() -> None:
+    stage, bus = Stage(), MemoryBus()
+    sessions = Sessions(
+        bus=bus,
+        conductor=stage.conductor,
+        services=stage.services,
+        capacity=9,
+        seed=lambda: 3,
+        token_bytes=SeededEntropy(1).token_bytes,
+        admits=lambda there: there < 1,
+    )
+    await sessions.open(claims("a"))
+    with pytest.raises(AdmissionError, match="no time") as caught:
+        await sessions.open(claims("b"))
+    assert caught.value.code == "overloaded"
+    assert len(sessions) == 1
+    await sessions.aclose()
