@@ -62,7 +62,12 @@ class Ticket:
 
 
 async def fetch_ticket(
-    origin: str, *, pop: str | None = None, character: str | None = None, api_key: str | None = None
+    origin: str,
+    *,
+    pop: str | None = None,
+    character: str | None = None,
+    api_key: str | None = None,
+    mode: str | None = None,
 ) -> Ticket:
     """Ask an origin for a session.
 
@@ -71,11 +76,12 @@ async def fetch_ticket(
         pop: URL of the POP to use; None: the first one offered.
         character: who to talk to; None: the origin's default.
         api_key: for origins that ask for one.
+        mode: one of core.session.claims.MODES; None: a conversation.
     Raises:
         ViewerError: the origin cannot be reached or refuses, or does not offer that POP.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    body = {"character": character} if character else {}
+    body = {name: value for name, value in (("character", character), ("mode", mode)) if value}
     async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=False) as http:
         try:
             response = await http.post(f"{origin.rstrip('/')}/v1/sessions", json=body, headers=headers)

@@ -119,13 +119,14 @@ class Viewer:
         transport: TransportChoice = "webrtc",
         microphone: bool = True,
         record: bool = True,
+        mode: str | None = None,
     ) -> AsyncIterator[Viewer]:
         """A conversation that is up, and is closed properly at the end.
 
         Raises:
             ViewerError: it could not be set up.
         """
-        ticket = await fetch_ticket(origin, pop=pop, character=character, api_key=api_key)
+        ticket = await fetch_ticket(origin, pop=pop, character=character, api_key=api_key, mode=mode)
         viewer = cls(ticket, transport=transport, microphone=microphone, record=record)
         try:
             await viewer.start()
