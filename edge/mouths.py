@@ -158,12 +158,12 @@ class Mouths:
         """
         count = len(rows)
         seen = [REST_ROW] * count
-        due: list[MouthCurve] = []
         plans = Plans(
             np.zeros((count, len(PLAN)), dtype=np.float32), np.zeros(count), np.zeros(count, dtype=np.bool_), []
         )
         speaking: list[int] = []
-        planned: list[tuple[int, AnimatorRow, _Voice, MouthCurve]] = []
+        planned: list[int] = []
+        due: list[tuple[int, AnimatorRow, _Voice, MouthCurve]] = []
         voices = self._voices
         for index, row in enumerate(rows):
             voice = voices[row.slot]
@@ -180,24 +180,28 @@ class Mouths:
                 self._switch(voice, source)
                 plans.switched[index] = True
             if curve is not None:
-                planned.append((index, row, voice, curve))
-                if curve.due_ticks <= row.utterance_ticks:
-                    due.append(curve)
+                planned.append(index)
+                ticks = row.utterance_ticks
+                if curve.due_ticks <= ticks or curve.disturbed:
+                    due.append((index, row, voice, curve))
+                else:
+                    voice.ticks = ticks
+                    seen[index] = curve.at(ticks)
+                if voice.by_rules and voice.beats_done < len(curve.beats):
+                    self._beat(row, voice, curve, float(times[index]))
         if due:
-            draw(due)
-        for index, row, voice, curve in planned:
+            draw([curve for *_, curve in due])
+        for index, row, voice, curve in due:
             if curve.disturbed:
                 plans.corrected.append((index, self._correct(row.slot, voice, curve)))
-            seen[index] = curve.at(row.utterance_ticks)
             voice.ticks = row.utterance_ticks
-            if voice.by_rules and voice.beats_done < len(curve.beats):
-                self._beat(row, voice, curve, float(times[index]))
+            seen[index] = curve.at(row.utterance_ticks)
         grid = np.concatenate(seen).reshape(count, CURVE_COLUMNS) if seen else np.empty((0, CURVE_COLUMNS), np.float32)
         wishes = plans.wishes
         articulators, seals = resolve(grid)
         wishes[:, : articulators.shape[1]] = articulators
         wishes[:, articulators.shape[1] : len(MOUTH)] = seals
-        wishes[[index for index, *_ in planned], _PLANNED] = 1.0
+        wishes[planned, _PLANNED] = 1.0
         wishes[:, _BEAT] = grid[:, BEAT_COLUMN]
         self._wishes[slots] = wishes[:, : len(MOUTH)]
         plans.speaking[speaking] = 1.0

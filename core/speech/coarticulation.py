@@ -176,14 +176,20 @@ class MouthCurve:
 
     def _window(self, begin: float, end: float) -> tuple[int, int]:
         """Grid indices [first, last) of a time range, stored from now on."""
-        first = max(int(begin / STEP_S) - 1, self._base)
-        last = max(int(end / STEP_S) + 2, first + 1)
+        first, last = int(begin / STEP_S) - 1, int(end / STEP_S) + 2
+        if first < self._base:
+            first = self._base
+        if last <= first:
+            last = first + 1
         if last - self._base > len(self._grid):
             self._make_room(last)
             first = max(first, self._base)
-        self._end = max(self._end, last)
-        self.disturbed |= first <= self._position
-        return first, max(last, first + 1)
+            last = max(last, first + 1)
+        if last > self._end:
+            self._end = last
+        if first <= self._position:
+            self.disturbed = True
+        return first, last
 
     def _make_room(self, last: int) -> None:
         """Let go of what has been played, then double until it fits."""
@@ -372,4 +378,5 @@ _STRESS_SCALE: Final = tuple(
 )
 """Unstressed, secondary, primary; the last (index -1) is the glide after a stressed nucleus."""
 REST_ROW: Final = _rest_rows(1)[0]
+REST_ROW.flags.writeable = False
 """float32[CURVE_COLUMNS]: nobody speaks."""

@@ -145,15 +145,16 @@ class SpeechTrack:
                 break
         else:
             return Dropped("unknown-utterance")
-        if packet.index < utterance.next_index:
+        index = packet.index
+        if index < utterance.next_index:
             return Dropped("late")
-        if packet.index >= utterance.next_index + SPEECH_QUEUE_PACKETS_MAX:
+        if index >= utterance.next_index + SPEECH_QUEUE_PACKETS_MAX:
             return Dropped("too-far-ahead")
-        if packet.index in utterance.packets:
+        if index in utterance.packets:
             return Dropped("duplicate")
         if self.queued_packets >= SPEECH_QUEUE_PACKETS_MAX:
             return Dropped("queue-full")
-        utterance.packets[packet.index] = (packet, now)
+        utterance.packets[index] = (packet, now)
         return None
 
     def hold(self, utterance_id: int, packets: int) -> None:
