@@ -1,9 +1,10 @@
 """How the one-way delay of a track grows: the slope of arrival time over media time, without synchronous clocks.
 
-Least squares over the quickest packets of each fifth of the last second: a queue makes all packets late, while a stalled
-radio or a busy machine makes some late and hands them over together, the last of them hardly late. A constant offset between the clocks of both ends does not matter; their drift is
-hundreds of times less than what a queue does. Mirrored in edge/client/src/stream/delayGradient.ts, which reports it
-(SPEC.md section 5). A packet counts when it came by itself, never when it was restored.
+Least squares over the quickest packets of each fifth of the last second: a queue makes all packets late, while a radio
+or a machine that stands still makes some late and hands them over together, the last of them hardly late. A constant
+offset between the clocks of both ends does not matter; their drift is hundreds of times less than what a queue does.
+Mirrored in edge/client/src/stream/delayGradient.ts, which reports it (SPEC.md section 5).
+A packet counts when it came by itself, never when it was restored.
 """
 
 from __future__ import annotations
