@@ -100,7 +100,7 @@ async def truths(stack: Stack) -> dict[str, Truth]:
 
 
 async def _taken_down(page: Visit, truth: Truth, asked_s: float) -> Answer | None:
-    """Everything since the question; the face is idle again. None where what is drawn and heard is not what was sent."""
+    """Everything since the question; the face is idle again. None where it is not to be recognised."""
     latency_s = float((await page.page.evaluate("window.visavis.session.stats()"))["outputLatencyMs"] or 0.0) / 1e3
     heard = await page.heard("voice")
     loud_s = heard.first_above(AUDIBLE_RMS, asked_s)
