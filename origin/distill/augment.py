@@ -143,9 +143,9 @@ def vary_log_mel(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray
     """
     batch = len(frames)
     bands = np.arange(LOG_MEL_BANDS, dtype=np.float32)
-    # Another vocal tract: formants move by up to 16 %, which on the mel scale is nearly a stretch of the upper bands.
-    stretch = rng.uniform(0.86, 1.16, (batch, 1)).astype(np.float32)
-    source = np.clip(bands * stretch + rng.uniform(-0.8, 0.8, (batch, 1)).astype(np.float32), 0, LOG_MEL_BANDS - 1.001)
+    # Another vocal tract: formants move by up to 20 %, which on the mel scale is nearly a stretch of the upper bands.
+    stretch = rng.uniform(0.82, 1.2, (batch, 1)).astype(np.float32)
+    source = np.clip(bands * stretch + rng.uniform(-1.2, 1.2, (batch, 1)).astype(np.float32), 0, LOG_MEL_BANDS - 1.001)
     low = source.astype(np.intp)
     part = (source - low)[:, None, :]
     values = frames.astype(np.float32)
@@ -153,6 +153,12 @@ def vary_log_mel(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray
     lower = values.transpose(0, 2, 1)[rows, low].transpose(0, 2, 1)
     upper = values.transpose(0, 2, 1)[rows, low + 1].transpose(0, 2, 1)
     values = lower + (upper - lower) * part
+    # Formants as wide or as narrow as this speaker has them, and peaks that stand out more or less.
+    around = np.concatenate([values[:, :, :1], values, values[:, :, -1:]], axis=2)
+    around = 0.25 * around[:, :, :-2] + 0.5 * around[:, :, 1:-1] + 0.25 * around[:, :, 2:]
+    values += (around - values) * rng.uniform(-0.8, 1.0, (batch, 1, 1)).astype(np.float32)
+    middle = values.mean(axis=2, keepdims=True)
+    values = middle + (values - middle) * rng.uniform(0.75, 1.2, (batch, 1, 1)).astype(np.float32)
     knots = np.linspace(0, LOG_MEL_BANDS - 1, 7)
     tone = np.stack([np.interp(bands, knots, draw) for draw in rng.normal(0.0, 4.0, (batch, 7))])
     level = rng.normal(0.0, 5.0, (batch, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -64,7 +65,17 @@ def register(subparsers: Subparsers) -> None:
     evaluate = step("evaluate", _evaluate, "write a report with pictures")
     evaluate.add_argument("--report", type=Path, default=Path("out"), help="folder of the report")
     evaluate.add_argument("--natural", type=Path, help="folder of recordings (WAV with text)")
-    for each in (train, quantize, evaluate):
+    adapt = step("adapt", _adapt, "fit a character to recordings (needs the extra [distill])")
+    adapt.add_argument(
+        "recordings", type=Path, help="folder of WAV files, each with a text (.txt) or a face (.csv, .json)"
+    )
+    adapt.add_argument("--name", required=True, help="of the character: a-z, 0-9 and -")
+    adapt.add_argument(
+        "--styles", type=Path, help="TOML of styles for recordings that have only a text (default: ours)"
+    )
+    adapt.add_argument("--seed", type=int, default=1)
+    adapt.add_argument("--json", action="store_true", help="print the score as JSON")
+    for each in (train, quantize, adapt, evaluate):
         each.add_argument("--models", type=Path, default=Path("edge/models"), help="folder of the models")
 
 
@@ -83,7 +94,7 @@ def _corpus(options: argparse.Namespace) -> int:
         raise ConfigError("--minutes must be from 0.1 to 6000")
     corpus.save(
         options.out / "corpus.npz",
-        corpus.build(options.minutes, seed=options.seed, others=2, progress=Progress("corpus")),
+        corpus.build(options.minutes, seed=options.seed, others=2, people=0.25, progress=Progress("corpus")),
     )
     return 0
 
@@ -111,4 +122,22 @@ def _evaluate(options: argparse.Namespace) -> int:
     from origin.distill.evaluate import write_report
 
     sys.stdout.write(f"{write_report(options.models, options.report, natural=options.natural)}\n")
+    return 0
+
+
+def _adapt(options: argparse.Namespace) -> int:
+    _needs_training()
+    from origin.distill.school import adapt_and_ship
+
+    score = adapt_and_ship(
+        options.recordings, options.models, name=options.name, styles=options.styles, seed=options.seed,
+        progress=Progress("adapt"),
+    )  # fmt: skip
+    if options.json:
+        sys.stdout.write(json.dumps(score) + "\n")
+    else:
+        sys.stdout.write(
+            f"{score['character']}: held-out error {score['error_before']:.4f} before, {score['error_after']:.4f} "
+            f"after ({score['held_out_s']:.0f} of {score['material_s']:.0f} s); {score['file']}\n"
+        )
     return 0

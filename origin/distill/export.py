@@ -7,15 +7,17 @@ A graph takes one frame of every session and gives their answers and states. Eve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from core.errors import ConfigError
 from core.limits import LOG_MEL_BANDS
 from core.speech.student_layout import (
     DILATIONS,
@@ -29,7 +31,7 @@ from core.speech.student_layout import (
     TRUNK_WIDTH,
 )
 
-__all__ = ["OPSET", "Weights", "checksum", "export", "weights_of"]
+__all__ = ["OPSET", "Weights", "checksum", "export", "read_weights", "weights_of"]
 
 OPSET: Final = 17
 """Understood by every onnxruntime since 1.12."""
@@ -44,6 +46,32 @@ Weights = Mapping[str, Array]
 def weights_of(student: Any) -> dict[str, Array]:
     """A `origin.distill.student.Student`'s parameters by name, as numpy arrays."""
     return {name: value.detach().cpu().numpy().astype(np.float32) for name, value in student.state_dict().items()}
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """The parameters in an fp32 model of the high fidelity, by the names of `weights_of`.
+
+    Raises: ConfigError: it is no such model.
+    """
+    try:
+        kept = {one.name: numpy_helper.to_array(one) for one in onnx.load(str(path)).graph.initializer}
+        weights = {"usual": kept["usual"]}
+        for ours, theirs in _names():
+            weights[f"{ours}.weight"], weights[f"{ours}.bias"] = kept[f"{theirs}_weight"].T, kept[f"{theirs}_bias"]
+        for index in range(len(DILATIONS)):
+            # The taps' bias has gone into the next layer.
+            weights[f"taps.{index}"] = np.concatenate([kept[f"block{index}_taps"], np.zeros((1, TRUNK_WIDTH))])
+    except (OSError, KeyError, ValueError, DecodeError) as error:
+        raise ConfigError(f"{path} is no fp32 student of the high fidelity: {error}") from None
+    return {name: np.array(value, np.float32) for name, value in weights.items()}
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    """Layers: as PyTorch names them, as the graph does."""
+    yield from ((name, name) for name in ("stem", "head", "out"))
+    for index in range(len(DILATIONS)):
+        yield f"widen.{index}", f"block{index}_wide"
+        yield f"narrow.{index}", f"block{index}_narrow"
 
 
 def checksum(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.errors import ConfigError
 from core.speech.student_layout import FIDELITIES
+from origin.distill.adapt import adapt
 from origin.distill.corpus import load
 from origin.distill.export import OPSET, export, weights_of
 from origin.distill.lessons import prepare
 from origin.distill.quantize import quantize
-from origin.distill.ship import model_name, write_manifest, write_styles
-from origin.distill.teacher import load_styles
+from origin.distill.recordings import load_recordings
+from origin.distill.ship import model_name, read_manifest, style_name, write_manifest, write_styles
+from origin.distill.teacher import NEUTRAL, load_styles
 from origin.distill.train import Trained, TrainingPlan, train
 
-__all__ = ["quantize_and_ship", "ship", "train_and_ship"]
+__all__ = ["adapt_and_ship", "quantize_and_ship", "ship", "train_and_ship"]
 
 _RECORD = "student_training.json"
+_NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 
 def train_and_ship(
@@ -76,3 +81,38 @@ def quantize_and_ship(corpus: Path, models: Path) -> None:
     for fidelity in FIDELITIES:
         quantize(models / model_name("fp32", fidelity), models / model_name("int8", fidelity), clips)
     write_manifest(models)
+
+
+def adapt_and_ship(
+    recordings: Path, models: Path, *, name: str, styles: Path | None, seed: int,
+    progress: Callable[[float, str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Fit a character to recordings and put it beside the others.
+
+    Returns: character, file, error_before, error_after, material_s, held_out_s, lags_ms.
+    Raises: ConfigError: the recordings, the styles, the models or the name are not usable; the text names the reason.
+    """
+    if not _NAME.fullmatch(name) or name == NEUTRAL.name:
+        raise ConfigError(f"{name!r} is no name for a character: a-z, 0-9 and - (at most 32), and not {NEUTRAL.name}")
+    clips = load_recordings(recordings)
+    known = {style.name: style for style in load_styles(styles)}
+    if name not in known and any(clip.weights is None for clip in clips):
+        raise ConfigError(
+            f"some recordings have only a text, and {name} is no style ({', '.join(known)}): see --styles"
+        )
+    fp32 = read_manifest(models)["models"]["fp32"]["high"]
+    fitted = adapt(
+        models, fp32, clips, style=known.get(name), seed=seed,
+        progress=lambda done, loss: progress(done, f"loss {loss:.2f}"),
+    )  # fmt: skip
+    write_styles(models, {name: fitted.style})
+    write_manifest(models)
+    return {
+        "character": name,
+        "file": str(models / style_name(name)),
+        "error_before": round(fitted.before, 5),
+        "error_after": round(fitted.after, 5),
+        "material_s": round(fitted.material_s, 2),
+        "held_out_s": round(fitted.held_out_s, 2),
+        "lags_ms": list(fitted.lags_ms),
+    }

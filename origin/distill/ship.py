@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import ConfigError
 from core.speech.student_layout import FIDELITIES, LAYOUT_VERSION
 
-__all__ = ["MANIFEST", "model_name", "style_name", "write_manifest", "write_styles"]
+__all__ = ["MANIFEST", "model_name", "read_manifest", "style_name", "write_manifest", "write_styles"]
 
 MANIFEST = "student.json"
 
@@ -30,6 +32,21 @@ def write_styles(folder: Path, styles: dict[str, NDArray[np.float32]]) -> None:
     """Write characters, float32[STYLE_WIDTH] each."""
     for name, style in styles.items():
         np.save(folder / style_name(name), style.astype(np.float32), allow_pickle=False)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a folder's manifest names: "layout", "models", "styles", "sha256".
+
+    Raises: ConfigError: there is none, or it names no fp32 models.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not all(name in manifest["models"]["fp32"] for name in FIDELITIES):
+            raise ValueError("fp32 models of some fidelities are missing")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} does not name a student: {error}") from None
+    return manifest
 
 
 def write_manifest(folder: Path) -> dict[str, object]:

@@ -59,7 +59,7 @@ def test_lessons_answer_for_the_frame_before_the_lookahead(clips: list[Clip]) ->
     assert lessons.targets.shape == (len(styles), sum(len(clip.clean) for clip in clips), len(OUTPUTS))
     clip = clips[1]
     begin = int(lessons.starts[1])
-    wanted = teach(clip.spans, clip.clean, style=styles[2]).targets
+    wanted = teach(clip.spans, clip.clean, style=styles[2], pitch=clip.pitch).targets
     given = lessons.targets[2, begin + LOOKAHEAD_FRAMES : begin + len(clip.clean)]
     assert np.allclose(given, wanted[:-LOOKAHEAD_FRAMES], atol=2e-3)
 
