@@ -7,7 +7,7 @@ voice, no accent variant and no written sentence.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError
-from core.limits import MEDIA_CLOCK_HZ, TICK_SAMPLES
+from core.limits import MEDIA_CLOCK_HZ, PTIME_MS, TICK_SAMPLES
 from core.speech.features import log_mel_frames
 from core.speech.messages import PhonemeSpan
 from origin.distill.augment import change_speed, record
@@ -27,7 +27,7 @@ from origin.distill.prosody import pitch_semitones
 from origin.distill.speaker import Speaker
 from origin.distill.texts import HELD_OUT, TRAINING, draw_text
 
-__all__ = ["HELD_OUT_VOICES", "TRAINING_VOICES", "Clip", "build", "load", "padded_frames", "save"]
+__all__ = ["HELD_OUT_VOICES", "TRAINING_VOICES", "Clip", "about", "build", "load", "padded_frames", "save"]
 
 HELD_OUT_VOICES: Final = (
     "en-us+f2", "en-us+m3", "en-gb-x-rp+f4", "en-us+klatt3", "en-gb-x-rp+m7", "en-us+Alicia", "en-gb-x-rp+Lee",
@@ -146,6 +146,19 @@ def _clip(
     heard = [padded_frames(record(whole, rng)) for _ in range(situations)]
     pitch = pitch_semitones(whole, MEDIA_CLOCK_HZ, len(clean))
     return Clip(name, moved, clean, np.stack(heard) if heard else np.zeros((0, *clean.shape), np.uint8), pitch)
+
+
+def about(clips: Sequence[Clip]) -> dict[str, float | int]:
+    """What a training's record says about its corpus."""
+    by_people = [clip for clip in clips if clip.name.partition(":")[0] in FLITE_VOICES]
+    frames = sum(len(clip.clean) for clip in clips)
+    return {
+        "minutes": round(frames * PTIME_MS / 60_000.0, 1),
+        "clips": len(clips),
+        "voices": len({clip.name.partition(":")[0] for clip in clips}),
+        "part_by_people": round(sum(len(clip.clean) for clip in by_people) / max(frames, 1), 3),
+        "recordings_of_each": len(clips[0].heard),
+    }
 
 
 def save(path: Path, clips: list[Clip]) -> None:

@@ -7,7 +7,7 @@ A graph takes one frame of every session and gives their answers and states. Eve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +62,8 @@ def read_weights(path: Path) -> dict[str, Array]:
             # The taps' bias has gone into the next layer.
             taps = [kept[f"block{index}_tap{tap}"] for tap in range(3)]
             weights[f"taps.{index}"] = np.stack([*taps, np.zeros(TRUNK_WIDTH, np.float32)])
+        if weights["widen.0.weight"].shape != (HIDDEN_WIDTHS["high"], TRUNK_WIDTH):
+            raise ValueError(f"its blocks are {weights['widen.0.weight'].shape[0]} units wide")
     except (OSError, KeyError, ValueError, DecodeError) as error:
         raise ConfigError(f"{path} is no fp32 student of the high fidelity: {error}") from None
     return {name: np.array(value, np.float32) for name, value in weights.items()}
@@ -171,13 +173,15 @@ def _style(graph: _Graph, hidden: int) -> list[str]:
     return [f"{name}_plus" if name.startswith("scale") else name for name in names]
 
 
-def export(path: Path, weights: Weights, fidelity: str) -> str:
+def export(path: Path, weights: Weights, fidelity: str, widths: Sequence[int] | None = None) -> str:
     """Write one fidelity.
 
     Args:
         path: of the .onnx file; its folder must exist.
         weights: from `weights_of`.
         fidelity: of core.speech.student_layout.FIDELITIES.
+        widths: hidden units of each block where they differ from the fidelity's (`origin.distill.prune`); the last
+            block's may not.
     Returns: the file's SHA-256.
     """
     hidden = HIDDEN_WIDTHS[fidelity]
@@ -196,7 +200,7 @@ def export(path: Path, weights: Weights, fidelity: str) -> str:
     for index, rows in enumerate(past):
         kept += [*rows[1:], trunk]
         film = (parts[0], parts[1]) if index == len(DILATIONS) - 1 else None
-        trunk = _block(graph, weights, index, hidden, trunk, rows, film)
+        trunk = _block(graph, weights, index, hidden if widths is None else widths[index], trunk, rows, film)
     head = graph.linear(trunk, weights["head.weight"], weights["head.bias"], "head")
     seen = graph.node("Relu", [graph.film(head, parts[2], parts[3], "head_styled")], "head_units")
     out = graph.linear(seen, weights["out.weight"], weights["out.bias"], "out")

@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 from core.errors import ConfigError
 from core.speech.student_layout import FIDELITIES, LAYOUT_VERSION
 
-__all__ = ["MANIFEST", "model_name", "read_manifest", "style_name", "write_manifest", "write_styles"]
+__all__ = [
+    "MANIFEST", "RECORD", "model_name", "read_manifest", "read_record", "style_name",
+    "write_manifest", "write_record", "write_styles",
+]  # fmt: skip
 
 MANIFEST = "student.json"
+RECORD = "student_training.json"
+"""How the weights were made; not read by a POP."""
 
 
 def model_name(precision: str, fidelity: str) -> str:
@@ -47,6 +52,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} does not name a student: {error}") from None
     return manifest
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """How a folder's weights were made; empty where nobody wrote it down."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write down how a folder's weights were made."""
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def write_manifest(folder: Path) -> dict[str, object]:

@@ -26,7 +26,7 @@ from origin.distill.lessons import SOUNDS, Lessons
 from origin.distill.student import EAR_SPAN, Student, fidelity_mask
 from origin.distill.teacher import LOSS_WEIGHTS
 
-__all__ = ["Trained", "TrainingPlan", "train"]
+__all__ = ["Course", "Groups", "Trained", "TrainingPlan", "draw_batch", "train"]
 
 _WARM_UP_FRAMES: Final = 13
 """A sequence begins in the middle of speech without a past; its first frames do not count."""
@@ -48,6 +48,9 @@ _VARIED: Final = 0.8
 _CPU: Final = torch.device("cpu")
 _LIPS: Final = OUTPUTS.index("lips")
 _SYNC: Final = OUTPUTS.index("sync")
+
+Groups = tuple[tuple[slice, Tensor | int], ...]
+"""Which rows of a batch work with how many units, see `Student.forward`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +90,14 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """Attributes: groups: which rows work with how many units, see `Student.forward`; sounds: int64[batch, time, 3]."""
+    """Attributes: sounds: int64[batch, time, 3], index into SOUNDS."""
 
     inputs: Tensor
     targets: Tensor
     state: Tensor
     characters: Tensor
     sounds: Tensor
-    groups: tuple[tuple[slice, Tensor | int], ...]
+    groups: Groups
 
 
 def usual_spectrum(lessons: Lessons) -> NDArray[np.float32]:
@@ -106,9 +109,13 @@ def usual_spectrum(lessons: Lessons) -> NDArray[np.float32]:
 
 def draw_batch(
     lessons: Lessons, plan: TrainingPlan, usual: NDArray[np.float32], rng: np.random.Generator,
-    device: torch.device = _CPU,
+    device: torch.device = _CPU, groups: Groups | None = None,
 ) -> _Batch:  # fmt: skip
-    """Random pieces of the track, each in a recording situation, for a character, with or without phonemes."""
+    """Random pieces of the track, each in a recording situation, for a character, with or without phonemes.
+
+    Args:
+        groups: who works with how many units; None: drawn.
+    """
     size, frames = plan.batch, plan.frames
     total = lessons.mel.shape[1]
     rows = rng.integers(0, total - frames, size)[:, None] + np.arange(frames)
@@ -138,7 +145,7 @@ def draw_batch(
 
     return _Batch(
         there(inputs), there(targets), there(state), there(characters), there(lessons.sounds[near].astype(np.int64)),
-        _groups(size, frames, rng, device),
+        _groups(size, frames, rng, device) if groups is None else groups,
     )  # fmt: skip
 
 
@@ -163,9 +170,7 @@ def _phonemes(
     return asked, targets
 
 
-def _groups(
-    size: int, frames: int, rng: np.random.Generator, device: torch.device
-) -> tuple[tuple[slice, Tensor | int], ...]:
+def _groups(size: int, frames: int, rng: np.random.Generator, device: torch.device) -> Groups:
     """Most sequences keep one fidelity; the last ones change it every now and then, so that all read one state."""
     edges = np.cumsum([0, *(round(part * size) for part in _SHARES)])
     choices = np.array([HIDDEN_WIDTHS[name] for name in FIDELITIES])
@@ -202,28 +207,40 @@ class _Loss:
         return (height * self._height).sum(dim=2).mean() + (step * self._speed).sum(dim=2).mean()
 
 
-class _Course:
-    """The network, what only training needs beside it, and the mean of its weights over the last steps."""
+class Course:
+    """The network, what only training needs beside it, and the mean of its weights over the last steps.
 
-    def __init__(self, lessons: Lessons, plan: TrainingPlan, device: torch.device) -> None:
+    Args:
+        former: from where to go on; None: from nothing.
+    """
+
+    def __init__(
+        self, lessons: Lessons, plan: TrainingPlan, device: torch.device, former: Trained | None = None
+    ) -> None:
         self.student = Student(usual_spectrum(lessons)).to(device)
         self.styles = nn.Parameter(torch.zeros(len(lessons.targets), STYLE_WIDTH, device=device))
+        if former is not None:
+            self.student.load_state_dict(former.student.state_dict())
+            self.styles.data.copy_(torch.from_numpy(former.styles))
         self.sounds = nn.Linear(TRUNK_WIDTH, len(_SOUND_OFFSETS) * len(SOUNDS)).to(device)
         kept = [*self.student.parameters(), self.styles]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [*self.student.parameters(), *self.sounds.parameters()], "weight_decay": 1e-3},
-                {"params": [self.styles], "weight_decay": 0.0},
-            ],
-            lr=plan.learning_rate, fused=True,
-        )  # fmt: skip
+        layers = (self.student.stem, *self.student.widen, *self.student.narrow, self.student.head)
+        matrices = [layer.weight for layer in layers]
+        ids = {id(matrix) for matrix in matrices}
+        others = [one for one in (*kept, *self.sounds.parameters()) if id(one) not in ids]
+        self.optimizers = (
+            torch.optim.Muon(matrices, lr=plan.learning_rate, weight_decay=1e-3, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=plan.learning_rate, weight_decay=0.0, fused=True),
+        )
         self._kept, self._averaged = kept, [parameter.detach().clone() for parameter in kept]
         self._loss_of = _Loss(lessons, device)
 
     def step(self, batch: _Batch, learning_rate: float) -> float:
         """Learn from one batch; gives its loss, the sounds' not counted."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.zero_grad()
         table = torch.cat([torch.zeros_like(self.styles[:1]), self.styles[1:]])
         style = table[batch.characters][:, None]
         answers, trunks = [], []
@@ -235,10 +252,10 @@ class _Course:
         guess = self.sounds(torch.cat(trunks)[:, _WARM_UP_FRAMES:]).reshape(-1, len(SOUNDS))
         known = batch.sounds[:, _WARM_UP_FRAMES:].reshape(-1)
         total = loss + _SOUNDS_WEIGHT * nn.functional.cross_entropy(guess, known)
-        self.optimizer.zero_grad()
         total.backward()
         nn.utils.clip_grad_norm_(list(self.student.parameters()), 2.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         return loss.item()
 
     def average(self, keep: float) -> None:
@@ -269,7 +286,7 @@ def train(
     torch.manual_seed(plan.seed)
     rng = np.random.default_rng((plan.seed, 5))
     device = torch.device("cuda") if torch.cuda.is_available() else _CPU
-    course = _Course(lessons, plan, device)
+    course = Course(lessons, plan, device)
     usual = course.student.usual.cpu().numpy()
     losses: list[float] = []
     recent = 0.0

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +50,6 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     """A copy of what is shipped, to add to."""
-    import shutil
-
     folder = tmp_path / "models"
     shutil.copytree(SHIPPED, folder)
     return folder
@@ -154,11 +154,7 @@ def test_a_late_camera_is_noticed(recordings: Path, tmp_path: Path) -> None:
     from origin.distill.recordings import load_recordings
 
     clips = load_recordings(filmed(recordings, tmp_path / "filmed", STRANGER))
-    late = [
-        Clip(clip.name, clip.spans, clip.clean, clip.heard, clip.pitch, np.roll(clip.weights, 5, axis=0))  # fmt: skip
-        for clip in clips
-        if clip.weights is not None
-    ]
+    late = [replace(clip, weights=np.roll(clip.weights, 5, axis=0)) for clip in clips if clip.weights is not None]
     lags = adapt(SHIPPED, model_name("fp32", "high"), late, style=None).lags_ms
     assert np.median(lags) == pytest.approx(100, abs=20)
 
