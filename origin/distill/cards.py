@@ -13,7 +13,7 @@ from origin.distill.marks import MOUTH_CHANNELS
 from origin.distill.measure import Measured, Row
 from origin.distill.ship import style_name
 
-__all__ = ["CARDS", "card_name", "write_cards"]
+__all__ = ["CARDS", "card_name", "write_adapted_card", "write_cards"]
 
 CARDS: Final = "cards"
 """Folder beside the models."""
@@ -37,7 +37,7 @@ def write_cards(
     models: Path, manifest: Mapping[str, Any], record: Mapping[str, Any], measured: Measured,
     characters: Mapping[str, Examined],
 ) -> None:  # fmt: skip
-    """Write a card for every file of the manifest; cards of files that are gone leave.
+    """Write a card for every file of the manifest; cards of lost files leave, those of adapted characters stay.
 
     Args:
         models: folder of the manifest.
@@ -47,17 +47,33 @@ def write_cards(
     """
     folder = models / CARDS
     folder.mkdir(exist_ok=True)
+    kept = {Path(card_name(style_name(name))).name for name in set(manifest["styles"]) - set(characters)}
     for old in folder.glob("*.md"):
-        old.unlink()
+        if old.name not in kept:
+            old.unlink()
     for precision, files in manifest["models"].items():
         for fidelity, file in files.items():
             title = f"Student animator, fidelity {fidelity}, {precision}"
             _write(models, manifest, record, file, title, _accuracy(measured.rows[file]), _cost(measured.rows[file]))
-    for name in manifest["styles"]:
-        file = style_name(name)
-        marks = characters.get(name)
-        accuracy = _table({"with phonemes": marks}) if marks is not None else ["Fitted to recordings; see `adapt`."]
-        _write(models, manifest, record, file, f"Character {name}", accuracy, [])
+    for name, marks in characters.items():
+        _write(models, manifest, record, style_name(name), f"Character {name}", _table({"with phonemes": marks}), [])
+
+
+def write_adapted_card(
+    models: Path, manifest: Mapping[str, Any], record: Mapping[str, Any], name: str, score: Mapping[str, Any]
+) -> None:
+    """Write the card of a character that was fitted to recordings.
+
+    Args:
+        score: of `origin.distill.school.adapt_and_ship`.
+    """
+    (models / CARDS).mkdir(exist_ok=True)
+    told = [
+        f"Fitted, seed {score['seed']}, to {score['material_s']} s of recordings of which {score['held_out_s']} s were "
+        "held out; whoever gave them decides about the licence of this file. There the mean absolute error of the "
+        f"mouth's weights is {score['error_after']}; the neutral character's is {score['error_before']}."
+    ]
+    _write(models, manifest, record, style_name(name), f"Character {name}", told, [])
 
 
 def _write(

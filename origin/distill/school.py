@@ -16,13 +16,22 @@ import torch
 from core.errors import ConfigError
 from core.speech.student_layout import FIDELITIES, HIDDEN_WIDTHS
 from origin.distill.adapt import adapt
+from origin.distill.cards import write_adapted_card
 from origin.distill.corpus import about, load
 from origin.distill.export import OPSET, checksum, export, read_weights, weights_of
 from origin.distill.lessons import prepare
 from origin.distill.prune import prune
 from origin.distill.quantize import quantize, quantize_four_bits
 from origin.distill.recordings import load_recordings
-from origin.distill.ship import model_name, read_manifest, style_name, write_manifest, write_record, write_styles
+from origin.distill.ship import (
+    model_name,
+    read_manifest,
+    read_record,
+    style_name,
+    write_manifest,
+    write_record,
+    write_styles,
+)
 from origin.distill.student import Student
 from origin.distill.teacher import NEUTRAL, load_styles
 from origin.distill.train import Trained, TrainingPlan, train
@@ -117,7 +126,7 @@ def adapt_and_ship(
 ) -> dict[str, Any]:  # fmt: skip
     """Fit a character to recordings and put it beside the others.
 
-    Returns: character, file, error_before, error_after, material_s, held_out_s, lags_ms.
+    Returns: character, seed, file, error_before, error_after, material_s, held_out_s, lags_ms.
     Raises: ConfigError: the recordings, the styles, the models or the name are not usable; the text names the reason.
     """
     if not _NAME.fullmatch(name) or name == NEUTRAL.name:
@@ -134,9 +143,10 @@ def adapt_and_ship(
         progress=lambda done, loss: progress(done, f"loss {loss:.2f}"),
     )  # fmt: skip
     write_styles(models, {name: fitted.style})
-    write_manifest(models)
-    return {
+    manifest = write_manifest(models)
+    score = {
         "character": name,
+        "seed": seed,
         "file": str(models / style_name(name)),
         "error_before": round(fitted.before, 5),
         "error_after": round(fitted.after, 5),
@@ -144,3 +154,5 @@ def adapt_and_ship(
         "held_out_s": round(fitted.held_out_s, 2),
         "lags_ms": list(fitted.lags_ms),
     }
+    write_adapted_card(models, manifest, read_record(models), name, score)
+    return score

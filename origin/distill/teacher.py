@@ -32,12 +32,12 @@ from core.speech.visemes import ARTICULATORS, viseme
 __all__ = ["LOSS_WEIGHTS", "NEUTRAL", "Closure", "Lesson", "Style", "closures", "load_styles", "plan_of", "teach"]
 
 LOSS_WEIGHTS: Final[dict[str, float]] = {
-    "jaw": 1.0, "funnel": 1.0, "pucker": 1.0, "stretch": 0.7, "smile": 0.8, "lower_down": 1.0, "upper_up": 0.8,
-    "roll_lower": 1.0, "tongue": 1.0, "puff": 0.3, "voice": 0.4, "lips": 2.0, "teeth": 1.4,
-    "brow_inner": 0.3, "brow_outer": 0.2, "head_pitch": 0.3, "blink": 0.15, "sync": 0.3,
+    "jaw": 1.0, "funnel": 1.6, "pucker": 1.7, "stretch": 1.2, "smile": 1.2, "lower_down": 1.0, "upper_up": 0.8,
+    "roll_lower": 0.8, "tongue": 1.5, "puff": 0.2, "voice": 0.3, "lips": 1.6, "teeth": 1.2,
+    "brow_inner": 0.3, "brow_outer": 0.15, "head_pitch": 0.3, "blink": 0.15, "sync": 0.2,
 }  # fmt: skip
-"""How much a miss counts, in units of each output's own variance. Closures must match, then the mouth; the rest
-may approximate."""
+"""How much a miss counts, in units of each output's own variance. Closures must match (shut frames count more still,
+see `origin.distill.train`), then the mouth, what is hard to hear before what is easy; the rest may approximate."""
 
 _LOUDNESS_SHARES: Final[dict[str, float]] = {
     "jaw": 1.0, "lower_down": 1.0, "upper_up": 1.0, "stretch": 0.5, "smile": 0.4, "funnel": 0.4, "pucker": 0.25,

@@ -33,6 +33,9 @@ _WARM_UP_FRAMES: Final = 13
 _AVERAGE_EVERY: Final = 4
 _WEIGHT_AVERAGE: Final = 0.988
 """Of the mean weights, kept at each averaging."""
+_MATRICES: Final = 2.0
+"""Muon's learning rate for the layers' matrices, as a factor on AdamW's for everything else. With 8 the loss falls more
+slowly, between 1.3 and 3 it hardly differs."""
 _SPEED_WEIGHT: Final = 0.25
 """Of the loss on frame-to-frame changes: phase before height."""
 _SHUT_WEIGHT: Final = 1.5
@@ -65,8 +68,8 @@ class TrainingPlan:
         seed: of everything drawn.
     """
 
-    steps: int = 4_000
-    batch: int = 40
+    steps: int = 14_000
+    batch: int = 18
     frames: int = 144
     learning_rate: float = 3e-3
     augment: bool = True
@@ -156,15 +159,15 @@ def _phonemes(
     size, frames = asked.shape[:2]
     kind = rng.random((size,))
     for row in range(size):
-        if kind[row] < 0.70:
+        if kind[row] < 0.74:
             asked[row] = 0.0
             targets[row, :, _SYNC] *= 0.7
-        elif kind[row] < 0.79:
+        elif kind[row] < 0.82:
             cut = int(rng.integers(10, frames - 10))
             side = slice(None, cut) if rng.random() < 0.5 else slice(cut, None)
             asked[row, side] = 0.0
             targets[row, side, _SYNC] *= 0.7
-        elif kind[row] < 0.82:
+        elif kind[row] < 0.85:
             asked[row] = np.roll(asked[row], int(rng.integers(15, frames - 15)), axis=0)
             targets[row, :, _SYNC] = 0.0
     return asked, targets
@@ -229,7 +232,9 @@ class Course:
         ids = {id(matrix) for matrix in matrices}
         others = [one for one in (*kept, *self.sounds.parameters()) if id(one) not in ids]
         self.optimizers = (
-            torch.optim.Muon(matrices, lr=plan.learning_rate, weight_decay=1e-3, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(
+                matrices, lr=_MATRICES * plan.learning_rate, weight_decay=1e-3, adjust_lr_fn="match_rms_adamw"
+            ),
             torch.optim.AdamW(others, lr=plan.learning_rate, weight_decay=0.0, fused=True),
         )
         self._kept, self._averaged = kept, [parameter.detach().clone() for parameter in kept]
@@ -237,9 +242,9 @@ class Course:
 
     def step(self, batch: _Batch, learning_rate: float) -> float:
         """Learn from one batch; gives its loss, the sounds' not counted."""
-        for optimizer in self.optimizers:
+        for optimizer, factor in zip(self.optimizers, (_MATRICES, 1.0), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = factor * learning_rate
             optimizer.zero_grad()
         table = torch.cat([torch.zeros_like(self.styles[:1]), self.styles[1:]])
         style = table[batch.characters][:, None]

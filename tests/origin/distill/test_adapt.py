@@ -16,7 +16,9 @@ from core.host.cli import main
 from core.speech.student_layout import MOUTH, OUTPUTS, STYLE_WIDTH
 from core.speech.visemes import ARTICULATORS
 from edge.student import Student as Runner
+from edge.student import find_student_files
 from origin.distill.adapt import adapt
+from origin.distill.cards import card_name
 from origin.distill.corpus import Clip
 from origin.distill.export import export, weights_of
 from origin.distill.ship import model_name
@@ -90,6 +92,8 @@ def test_a_filmed_face_is_recovered(
     score = run([str(folder), "--name", "stranger", "--models", str(models)], capsys)
     assert score["error_after"] < 0.8 * score["error_before"]
     assert score["held_out_s"] > 5.0
+    card = (models / card_name("student_style_stranger.npy")).read_text(encoding="utf-8")
+    assert find_student_files(models)[1].sha256["student_style_stranger.npy"] in card
     runner = Runner(models)
     assert "stranger" in runner.characters, "the manifest names it, with its checksum"
     runner.set_character(runner.open(), "stranger")
