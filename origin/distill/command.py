@@ -92,6 +92,7 @@ def register(subparsers: Subparsers) -> None:
 def _needs_training() -> None:
     try:
         import onnx  # noqa: F401
+        import onnx_ir  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"{error.name} is missing: `make distill` installs it (the extra [distill])") from None

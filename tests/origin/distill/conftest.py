@@ -9,4 +9,4 @@ from importlib.util import find_spec
 
 TRAINING = ["test_adapt.py", "test_export.py", "test_looks.py", "test_student.py", "test_train.py"]
 
-collect_ignore = [] if find_spec("torch") and find_spec("onnx") else TRAINING
+collect_ignore = [] if all(find_spec(name) for name in ("onnx", "onnx_ir", "torch")) else TRAINING
