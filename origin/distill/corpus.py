@@ -27,7 +27,7 @@ from origin.distill.prosody import pitch_semitones
 from origin.distill.speaker import Speaker
 from origin.distill.texts import HELD_OUT, TRAINING, draw_text
 
-__all__ = ["HELD_OUT_VOICES", "TRAINING_VOICES", "Clip", "about", "build", "load", "padded_frames", "save"]
+__all__ = ["HELD_OUT_VOICES", "TRAINING_VOICES", "Clip", "about", "build", "by_people", "load", "padded_frames", "save"]
 
 HELD_OUT_VOICES: Final = (
     "en-us+f2", "en-us+m3", "en-gb-x-rp+f4", "en-us+klatt3", "en-gb-x-rp+m7", "en-us+Alicia", "en-gb-x-rp+Lee",
@@ -148,15 +148,20 @@ def _clip(
     return Clip(name, moved, clean, np.stack(heard) if heard else np.zeros((0, *clean.shape), np.uint8), pitch)
 
 
+def by_people(clip: Clip) -> bool:
+    """Whether a voice learnt from people says it."""
+    return clip.name.partition(":")[0] in FLITE_VOICES
+
+
 def about(clips: Sequence[Clip]) -> dict[str, float | int]:
     """What a training's record says about its corpus."""
-    by_people = [clip for clip in clips if clip.name.partition(":")[0] in FLITE_VOICES]
+    people = [clip for clip in clips if by_people(clip)]
     frames = sum(len(clip.clean) for clip in clips)
     return {
         "minutes": round(frames * PTIME_MS / 60_000.0, 1),
         "clips": len(clips),
         "voices": len({clip.name.partition(":")[0] for clip in clips}),
-        "part_by_people": round(sum(len(clip.clean) for clip in by_people) / max(frames, 1), 3),
+        "part_by_people": round(sum(len(clip.clean) for clip in people) / max(frames, 1), 3),
         "recordings_of_each": len(clips[0].heard),
     }
 

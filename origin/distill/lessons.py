@@ -14,7 +14,7 @@ from core.speech.messages import PhonemeSpan
 from core.speech.phonemes import split_symbol
 from core.speech.student_layout import LOOKAHEAD_FRAMES, MOOD, OUTPUTS, PLAN
 from origin.distill.alignment import ARPABET, arpabet_of
-from origin.distill.corpus import Clip
+from origin.distill.corpus import Clip, by_people
 from origin.distill.teacher import Style, plan_of, teach
 
 __all__ = ["SOUNDS", "Lessons", "prepare", "sounds_of"]
@@ -35,6 +35,7 @@ class Lessons:
         targets: float16[styles, frames, len(OUTPUTS)], of the answered frame.
         sounds: uint8[frames], index into SOUNDS, of the answered frame.
         starts: int64[clips], first frame of each clip.
+        people: int64[n], which clips voices learnt from people say.
     """
 
     mel: NDArray[np.uint8]
@@ -43,6 +44,7 @@ class Lessons:
     targets: NDArray[np.float16]
     sounds: NDArray[np.uint8]
     starts: NDArray[np.int64]
+    people: NDArray[np.int64]
 
 
 def prepare(
@@ -76,7 +78,8 @@ def prepare(
             targets[number, begin:end] = _later(lesson.targets)
         progress((index + 1) / len(clips))
     mel = np.concatenate([np.concatenate([clip.clean[None], clip.heard]) for clip in clips], axis=1)
-    return Lessons(mel, plan, mood, targets, sounds, starts[:-1].astype(np.int64))
+    people = np.flatnonzero([by_people(clip) for clip in clips]).astype(np.int64)
+    return Lessons(mel, plan, mood, targets, sounds, starts[:-1].astype(np.int64), people)
 
 
 def sounds_of(spans: Sequence[PhonemeSpan], frames: int) -> NDArray[np.uint8]:

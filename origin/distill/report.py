@@ -39,7 +39,7 @@ h1{font-size:28px;margin:0 0 4px}h2{font-size:19px;margin:44px 0 4px}
 p{margin:4px 0 14px;color:var(--soft);max-width:72ch}
 table{border-collapse:collapse;font-size:12px;margin-bottom:22px;font-variant-numeric:tabular-nums;width:100%}
 th{font-weight:600;color:var(--soft);vertical-align:bottom}
-th:not(:first-child){white-space:normal!important}th,td{padding:4px 6px;text-align:right;white-space:nowrap}
+th,td{padding:4px;text-align:right;white-space:nowrap}th:not(:first-child){font-size:10.5px}
 td:first-child,th:first-child{text-align:left}tr+tr td{border-top:1px solid var(--line)}
 td.poor{background:#fde4dc}td.fair{background:#fdf3d7}.key span{margin-right:18px;white-space:nowrap}
 .key i{display:inline-block;width:22px;height:3px;border-radius:2px;vertical-align:middle;margin-right:6px}
@@ -82,7 +82,7 @@ def page(
             _tiles(measured, manifest, people),
             _models(measured, manifest),
             _characters(characters),
-            _people(people),
+            _people(people, record),
             _compression(record.get("compression", [])),
             _curves(measured.clips, measured.lessons, drawn),
             _sheet(measured.clips, drawn),
@@ -126,13 +126,13 @@ def _marks(examined: Examined) -> list[str]:
     ]
 
 
-_HEADS: Final = (*CHANNELS_MARKED, "MAE", "shut when asked", "asked when shut")
+_HEADS: Final = (*CHANNELS_MARKED, "MAE", "shut", "rightly")
 
 
 def _models(measured: Measured, manifest: Mapping[str, Any]) -> str:
     parts = [
-        "<h2>Models</h2><p>Yellow below .85, red below .70. Shut when asked: closures found within 40 ms; asked when "
-        "shut: of the frames with shut lips, those near a closure.</p>"
+        "<h2>Models</h2><p>Yellow below .85, red below .70. MAE: mean over the mouth. Shut: closures found "
+        "within 40 ms. Rightly: of the frames with shut lips, those near a closure.</p>"
     ]
     for heard, title in (("phonemes", "with phonemes"), ("audio", "by ear")):
         lines = [("rules", _marks(measured.rules))] if heard == "phonemes" else []
@@ -148,14 +148,16 @@ def _characters(characters: Mapping[str, Examined]) -> str:
     return "<h2>Characters</h2><p>High fidelity, fp32, with phonemes.</p>" + _table(_HEADS, lines) if lines else ""
 
 
-def _people(people: Mapping[str, Examined]) -> str:
-    titles = {"before": "trained on clean synthetic speech", "after": "with augmentation, as shipped"}
+def _people(people: Mapping[str, Examined], record: Mapping[str, Any]) -> str:
+    plain, shipped = record.get("augmentation", {}).get("plain_steps"), record.get("training", {}).get("steps")
+    titles = {"before": f"plain, {plain} steps", "after": f"shipped, {shipped} steps"}
     lines = [(title, _marks(people[when])) for when, title in titles.items() if when in people]
     if not lines:
         return ""
     return (
-        "<h2>People's speech, by ear</h2><p>Recordings nobody synthesised; the reference is the teacher on a forced "
-        "alignment, which is itself right to about 20 ms.</p>" + _table(_HEADS, lines)
+        "<h2>People's speech, by ear</h2><p>Recordings nobody synthesised. Plain: trained without augmentation. The "
+        "reference is the teacher on a forced alignment, which is itself right to about 20 ms.</p>"
+        + _table(_HEADS, lines)
     )
 
 

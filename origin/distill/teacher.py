@@ -32,8 +32,8 @@ from core.speech.visemes import ARTICULATORS, viseme
 __all__ = ["LOSS_WEIGHTS", "NEUTRAL", "Closure", "Lesson", "Style", "closures", "load_styles", "plan_of", "teach"]
 
 LOSS_WEIGHTS: Final[dict[str, float]] = {
-    "jaw": 1.0, "funnel": 1.6, "pucker": 1.7, "stretch": 1.2, "smile": 1.2, "lower_down": 1.0, "upper_up": 0.8,
-    "roll_lower": 0.8, "tongue": 1.5, "puff": 0.2, "voice": 0.3, "lips": 1.6, "teeth": 1.2,
+    "jaw": 1.3, "funnel": 1.5, "pucker": 1.6, "stretch": 1.2, "smile": 1.2, "lower_down": 1.0, "upper_up": 1.0,
+    "roll_lower": 1.0, "tongue": 1.4, "puff": 0.2, "voice": 0.3, "lips": 2.0, "teeth": 1.4,
     "brow_inner": 0.3, "brow_outer": 0.15, "head_pitch": 0.3, "blink": 0.15, "sync": 0.2,
 }  # fmt: skip
 """How much a miss counts, in units of each output's own variance. Closures must match (shut frames count more still,

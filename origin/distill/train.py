@@ -36,6 +36,8 @@ _WEIGHT_AVERAGE: Final = 0.988
 _MATRICES: Final = 2.0
 """Muon's learning rate for the layers' matrices, as a factor on AdamW's for everything else. With 8 the loss falls more
 slowly, between 1.3 and 3 it hardly differs."""
+_DECAY: Final = 0.05
+"""Of the matrices: long training on synthetic voices would otherwise cost some of people's."""
 _SPEED_WEIGHT: Final = 0.25
 """Of the loss on frame-to-frame changes: phase before height."""
 _SHUT_WEIGHT: Final = 1.5
@@ -65,6 +67,8 @@ class TrainingPlan:
         batch: sequences per batch. frames: of each.
         learning_rate: the highest, after a warm-up.
         augment: False: only the clean sound, as the synthesiser made it (to see what augmentation is worth).
+        people: part of the sequences that are drawn from what voices learnt from people say, beyond its part of the
+            corpus.
         seed: of everything drawn.
     """
 
@@ -73,6 +77,7 @@ class TrainingPlan:
     frames: int = 144
     learning_rate: float = 3e-3
     augment: bool = True
+    people: float = 0.25
     seed: int = 1
 
 
@@ -121,7 +126,7 @@ def draw_batch(
     """
     size, frames = plan.batch, plan.frames
     total = lessons.mel.shape[1]
-    rows = rng.integers(0, total - frames, size)[:, None] + np.arange(frames)
+    rows = _begins(lessons, plan, rng)[:, None] + np.arange(frames)
     situation = rng.integers(0, len(lessons.mel) if plan.augment else 1, size)[:, None]
     heard = lessons.mel[situation, rows]
     mel = heard.astype(np.float32)
@@ -150,6 +155,18 @@ def draw_batch(
         there(inputs), there(targets), there(state), there(characters), there(lessons.sounds[near].astype(np.int64)),
         _groups(size, frames, rng, device) if groups is None else groups,
     )  # fmt: skip
+
+
+def _begins(lessons: Lessons, plan: TrainingPlan, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Where each sequence of a batch begins: int64[batch]."""
+    last = lessons.mel.shape[1] - plan.frames
+    begins = rng.integers(0, last, plan.batch)
+    chosen = np.flatnonzero(rng.random(plan.batch) < plan.people) if len(lessons.people) else []
+    ends = np.append(lessons.starts[1:], lessons.mel.shape[1])
+    for row in chosen:
+        clip = int(rng.choice(lessons.people))
+        begins[row] = rng.integers(max(0, lessons.starts[clip] - 20), ends[clip] - 40)
+    return np.minimum(begins, last - 1)
 
 
 def _phonemes(
@@ -233,7 +250,7 @@ class Course:
         others = [one for one in (*kept, *self.sounds.parameters()) if id(one) not in ids]
         self.optimizers = (
             torch.optim.Muon(
-                matrices, lr=_MATRICES * plan.learning_rate, weight_decay=1e-3, adjust_lr_fn="match_rms_adamw"
+                matrices, lr=_MATRICES * plan.learning_rate, weight_decay=_DECAY, adjust_lr_fn="match_rms_adamw"
             ),
             torch.optim.AdamW(others, lr=plan.learning_rate, weight_decay=0.0, fused=True),
         )
