@@ -161,9 +161,8 @@ def _begins(lessons: Lessons, plan: TrainingPlan, rng: np.random.Generator) -> N
     """Where each sequence of a batch begins: int64[batch]."""
     last = lessons.mel.shape[1] - plan.frames
     begins = rng.integers(0, last, plan.batch)
-    chosen = np.flatnonzero(rng.random(plan.batch) < plan.people) if len(lessons.people) else []
     ends = np.append(lessons.starts[1:], lessons.mel.shape[1])
-    for row in chosen:
+    for row in np.flatnonzero(rng.random(plan.batch) < plan.people) if len(lessons.people) else ():
         clip = int(rng.choice(lessons.people))
         begins[row] = rng.integers(max(0, lessons.starts[clip] - 20), ends[clip] - 40)
     return np.minimum(begins, last - 1)
