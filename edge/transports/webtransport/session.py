@@ -46,8 +46,8 @@ _FAREWELL_S: Final = 1.0
 """How long a viewer may take to answer after it was told that the session is over."""
 
 _PARTING_S: Final = 0.25
-"""How long a viewer that has answered may take to close the connection itself. Were it closed for it at once, the end of
-the connection could overtake the reason on its way to the page: Chromium hands both over by different ways."""
+"""How long a viewer that has answered may take to close the connection itself. Were it closed at once, its end could
+overtake the reason on the way to the page: Chromium hands both over by different ways."""
 
 
 class Entry(Protocol):
