@@ -23,7 +23,7 @@ _TRIALS: Final = "trials"
 _PLAIN: Final = "plain"
 _MINUTES: Final = 75.0
 _PART_BY_PEOPLE: Final = 0.25
-_STEPS: Final = 14_000
+_STEPS: Final = 13_000
 _PRUNING_STEPS: Final = 1_200
 _BAR: Final = 30
 

@@ -72,7 +72,7 @@ class TrainingPlan:
         seed: of everything drawn.
     """
 
-    steps: int = 14_000
+    steps: int = 13_000
     batch: int = 18
     frames: int = 144
     learning_rate: float = 3e-3
