@@ -83,6 +83,8 @@ UTTERANCES_PER_SLOT_MAX: Final = 4
 FABRIC_MESSAGE_SIZE_BYTES_MAX: Final = 262_144
 FABRIC_QUEUE_MESSAGES_MAX: Final = 2_048
 """Per subscription; overflow drops the oldest and counts it."""
+FABRIC_CALL_S_MAX: Final = 5.0
+"""A store that is alive answers within milliseconds; one that does not in this time is stopped, hung or out of reach."""
 
 # --- signalling --------------------------------------------------------------------------------------------------
 SDP_SIZE_BYTES_MAX: Final = 65_536
