@@ -79,12 +79,19 @@ MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
 UTTERANCES_PER_SLOT_MAX: Final = 4
 """Utterances whose phonemes the animator keeps per session; the oldest is forgotten first."""
 
+UTTERANCES_PER_EPOCH_MAX: Final = 65_536
+"""Numbers of turns and utterances that one owner of a session may use before they could be taken for the next one's."""
+
+# --- leases ------------------------------------------------------------------------------------------------------
+EPOCH_MAX: Final = (1 << 31) - 1
+"""Fencing epochs travel as 32-bit numbers; at one a second a session would live for 68 years."""
+
 # --- fabric ------------------------------------------------------------------------------------------------------
 FABRIC_MESSAGE_SIZE_BYTES_MAX: Final = 262_144
 FABRIC_QUEUE_MESSAGES_MAX: Final = 2_048
 """Per subscription; overflow drops the oldest and counts it."""
 FABRIC_CALL_S_MAX: Final = 5.0
-"""A store that is alive answers within milliseconds; one that does not in this time is stopped, hung or out of reach."""
+"""A store that is alive answers within milliseconds; one that does not in this time is hung or out of reach."""
 
 # --- signalling --------------------------------------------------------------------------------------------------
 SDP_SIZE_BYTES_MAX: Final = 65_536

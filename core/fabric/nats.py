@@ -1,10 +1,10 @@
 """The fabric beyond one machine: a bus over NATS, and the connection that the store (`core.fabric.nats_store`) shares.
 
-The origin's server is the hub; each POP has a leaf node beside it, which passes on only what somebody there has asked for.
+The origin's server is the hub; each POP has a leaf node beside it, which passes on only what somebody there asked for.
 Publications and requests have subjects of their own (`visavis.p.…`, `visavis.q.…`), so that neither reaches the other's
 listeners. Differences from the local fabric that no protocol can hide:
-- a subscription at a hub is known to a leaf, and the other way round, only after it has crossed the link. Whatever is sent
-  *because of* a message that followed the subscription finds it in place: a link keeps its order;
+- a subscription at a hub is known to a leaf, and the other way round, only after it has crossed the link. Whatever is
+  sent *because of* a message that followed the subscription finds it in place: a link keeps its order;
 - a responder that dies while it works is noticed as `timeout`, and of several the nearest is asked.
 """
 
@@ -23,7 +23,6 @@ from typing import Any, Final, cast
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 
 from core import limits
 from core.errors import FabricError
@@ -70,7 +69,7 @@ class NatsLink:
         self.generation = 0
         self._token = token
         self._on_connection = on_connection
-        self._client = Client()
+        self._client: Any = Client()  # its own annotations are partial, and wrong about seconds
         self._inbox = ""
         self._ids = itertools.count()
         self._calls: dict[str, asyncio.Future[Reply]] = {}
@@ -81,7 +80,7 @@ class NatsLink:
     @property
     def connected(self) -> bool:
         """Whether the nearest server is reachable now."""
-        return not self._closed and self._client.is_connected
+        return not self._closed and bool(self._client.is_connected)
 
     @property
     def closed(self) -> bool:
@@ -93,13 +92,13 @@ class NatsLink:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._connect()
+                self.generation = 1
                 self._inbox = self._client.new_inbox()
                 await self._client.subscribe(f"{self._inbox}.*", cb=self._replied)
         except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
             await self.aclose()
             why = str(error) or type(error).__name__
             raise FabricError("unreachable", f"no NATS server at {self.url} within {timeout_s:g} s ({why})") from None
-        self.generation = 1
 
     async def _connect(self) -> None:
         options: dict[str, Any] = {"token": self._token} if self._token else {}
@@ -119,7 +118,7 @@ class NatsLink:
         """Leave; whoever waits for an answer gets `unreachable`. Twice is once."""
         self._closed = True
         self._fail_calls()
-        if not self._client.is_closed:
+        if self._client.is_connected or self._client.is_reconnecting:  # one that never was connected cannot be closed
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self._client.close()
 
@@ -217,20 +216,20 @@ class NatsLink:
             raise FabricError("unreachable", f"the NATS server at {self.url} does not answer ({error})") from None
         return lambda: self._end(subscription)
 
-    def _end(self, subscription: NatsSubscription) -> None:
+    def _end(self, subscription: Any) -> None:
         if self.connected:
             task = asyncio.get_running_loop().create_task(self._unsubscribe(subscription))
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
-    async def _unsubscribe(self, subscription: NatsSubscription) -> None:
+    async def _unsubscribe(self, subscription: Any) -> None:
         # Drained: a request that is on its way to a responder that leaves is still answered.
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
             await subscription.drain()
 
     def new_inbox(self) -> str:
         """A subject nobody else uses."""
-        return self._client.new_inbox()
+        return str(self._client.new_inbox())
 
 
 class NatsBus:

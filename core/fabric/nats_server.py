@@ -52,8 +52,8 @@ class NatsServerSpec:
 def render(spec: NatsServerSpec) -> str:
     """The server's configuration file.
 
-    `sync_interval: always`: an acknowledged compare-and-set is on the disk. The default flushes every two minutes, and a
-    power cut would hand an epoch out twice.
+    `sync_interval: always`: an acknowledged compare-and-set is on the disk. The default flushes every two minutes, and
+    after a power cut an epoch would be handed out twice.
     """
     text = json.dumps
     lines = [

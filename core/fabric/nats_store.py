@@ -1,12 +1,12 @@
 """The store over NATS JetStream: a key-value bucket in one domain, usable from the hub and from every leaf.
 
 The bucket is a stream like those of NATS's own key-value clients, one message per key. Every write is a publication to
-`$JS.<domain>.API.$KV.<bucket>.<key>`, which reaches the domain across leaf nodes; the clients' own `$KV.…` would end in the
-nearest domain. A compare-and-set is the header Nats-Expected-Last-Subject-Sequence. Nothing expires: a lease that the server
-drops by its own clock is lost without anybody deciding so. Only the marks of deletions do, after a day.
+`$JS.<domain>.API.$KV.<bucket>.<key>`, which reaches the domain across leaf nodes; the clients' own `$KV.…` would end in
+the nearest domain. A compare-and-set is the header Nats-Expected-Last-Subject-Sequence. Nothing expires: a lease that
+the server drops by its own clock is lost without anybody deciding so. Only the marks of deletions do, after a day.
 
 A write whose answer is lost (`timeout`, `unreachable`) may have happened: read again before trying again. Revisions are
-sequence numbers of the stream; a stream that has to be made anew begins beyond all that the old one can have handed out.
+sequence numbers of the stream; one that has to be made anew begins beyond all that the old one can have handed out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ __all__ = ["NatsStore"]
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _DELETION_LIFETIME: Final = "24h"
-"""How long a watch that was away is told of a deletion by its mark; later it learns of it from the keys that are left."""
+"""So long a watch that was away is told of a deletion by its mark; later it learns of it from the keys that are
+left."""
 _HEADERS_SIZE_BYTES: Final = 1_024
 _WRONG_SEQUENCE: Final = frozenset({10_071, 10_164})
 _NO_MESSAGE: Final = 10_037
@@ -106,15 +107,18 @@ class NatsStore:
         await store._ensure_stream()
         return store
 
-    async def _ensure_stream(self) -> None:
+    async def _ensure_stream(self) -> bool:
+        """Whether it had to be made."""
         answer = await self._ask(f"STREAM.INFO.{self._stream}", b"", _StreamAnswer)
-        if answer.error is not None and answer.error.err_code == _NO_STREAM:
+        missing = answer.error is not None and answer.error.err_code == _NO_STREAM
+        if missing:
             answer = await self._ask(
                 f"STREAM.CREATE.{self._stream}", msgspec.json.encode(self._stream_config()), _StreamAnswer
             )
         if answer.error is not None:
             raise FabricError("unreachable", f"JetStream has no bucket {self._bucket} ({answer.error.description})")
         self._marks = {"Nats-TTL": _DELETION_LIFETIME} if answer.config.allow_msg_ttl else {}
+        return missing
 
     def _stream_config(self) -> dict[str, object]:
         return {
@@ -161,10 +165,9 @@ class NatsStore:
         try:
             payload = await self._call(subject, value, headers)
         except FabricError as error:
-            if error.code != "unreachable" or not self._link.connected or self._closed:
+            # Somebody may have wiped the bucket: a domain does not answer for a stream that it has not.
+            if error.code != "timeout" or not await self._ensure_stream():
                 raise
-            # Nobody took it: the domain is away, which raises again here, or somebody has wiped the bucket.
-            await self._ensure_stream()
             payload = await self._call(subject, value, headers)
         ack = self._decode(payload, _Ack)
         if ack.error is not None:
@@ -270,9 +273,9 @@ class NatsStore:
         return watch.inbox
 
     def _forget(self, watch: NatsWatch) -> None:
-        self.dropped += watch.dropped
         self._watches.discard(watch)
         watch.stop()
+        self.dropped += watch.dropped
 
     async def aclose(self) -> None:
         """See `Store.aclose`."""

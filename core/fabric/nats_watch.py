@@ -1,4 +1,4 @@
-"""Following a JetStream bucket: a consumer of our own that notices when it has missed something and begins again there."""
+"""Following a JetStream bucket: a consumer that notices when it has missed something and begins again there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RETRY_S: Final = 0.25
 _INACTIVE_S: Final = 30.0
 """The server forgets a consumer that nobody listens to after this."""
 _ACK_TOKENS: Final = 9
-"""`$JS.ACK.stream.consumer.deliveries.sequence.consumer-sequence.time.pending`; newer servers add domain and account."""
+"""`$JS.ACK.stream.consumer.deliveries.sequence.consumer-sequence.time.pending`; newer ones add domain and account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class _Consumer:
         stream = f"KV_{self._bucket}"
         body = msgspec.json.encode({"stream_name": stream, "config": config})
         try:
-            info = await ask(self._link, f"{self._api}.CONSUMER.CREATE.{stream}", body, _ConsumerInfo)
+            info: _ConsumerInfo = await ask(self._link, f"{self._api}.CONSUMER.CREATE.{stream}", body, _ConsumerInfo)
         except BaseException:
             self.close()
             raise
@@ -164,7 +164,7 @@ class _Consumer:
 
 
 async def ask(link: NatsLink, subject: str, body: bytes, answer: type[Any]) -> Any:
-    """One call of JetStream's API. Raises: FabricError: `unreachable`, also when it answers with an error; `timeout`."""
+    """One call of JetStream's API. Raises: FabricError: `unreachable`, also when it refuses; `timeout`."""
     try:
         reply = await link.request(subject, body, FABRIC_CALL_S_MAX)
         info = msgspec.json.decode(reply.payload, type=answer)
@@ -217,8 +217,8 @@ async def read_once(link: NatsLink, api: str, bucket: str, prefix: str) -> set[s
 class NatsWatch:
     """One `Store.watch`: `inbox` is what the caller iterates.
 
-    It begins anew after every reconnection, gap and silence, from the last revision it has seen, and reports what is gone by
-    then: the mark of a deletion may have expired, or the whole bucket may have been wiped.
+    It begins anew after every reconnection, gap and silence, from the last revision it has seen, and reports what is
+    gone by then: the mark of a deletion may have expired, or the whole bucket may have been wiped.
 
     Attributes:
         dropped: messages of the bucket that no store of ours can have written.
@@ -303,7 +303,7 @@ class NatsWatch:
                 await asyncio.wait_for(consumer.broken.wait(), left_s)
 
     async def _resume(self) -> None:
-        info = await ask(self._link, f"{self._api}.STREAM.INFO.KV_{self._bucket}", b"", _StreamInfo)
+        info: _StreamInfo = await ask(self._link, f"{self._api}.STREAM.INFO.KV_{self._bucket}", b"", _StreamInfo)
         wiped = info.state.last_seq < self._revision
         alive = await read_once(self._link, self._api, self._bucket, self._prefix)
         for key in self._known - alive:

@@ -54,8 +54,8 @@ class HostedStore(Store, Protocol):
 class LocalFabricServer:
     """Hosts the fabric. The hosting process uses `bus` and `store` directly; others come through `connect_local`.
 
-    Clients subscribe and watch again by themselves when a server has been restarted. What its store then knows depends on
-    the store: one in memory knows nothing (its revisions go on increasing, they start from the wall clock).
+    Clients subscribe and watch again by themselves when a server has been restarted. What its store then knows depends
+    on the store: one in memory knows nothing (its revisions go on increasing, they start from the wall clock).
 
     Args:
         path: the Unix socket; only this user may open it. A stale file left by a dead server is replaced.

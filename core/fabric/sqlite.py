@@ -1,13 +1,13 @@
 """The store of a single machine: one SQLite file that survives a restart, read from memory, written by one thread.
 
-One process owns the file (`locking_mode=EXCLUSIVE`); a second one is refused. Everybody else reaches the store through the
-owner's Unix socket (`core.fabric.local`), which is how watches work across processes. `watch(from_revision)` goes on over a
-restart: revisions are kept in the file, deletions included, and never begin anew.
+One process owns the file (`locking_mode=EXCLUSIVE`); a second one is refused. Everybody else reaches the store through
+the owner's Unix socket (`core.fabric.local`), which is how watches work across processes. `watch(from_revision)` goes
+on over a restart: the newest revision is kept in the file, and none is handed out twice.
 
-`synchronous=FULL`: an acknowledged compare-and-set is on the disk. With NORMAL a power cut could take back the last ones, and
-an epoch that was handed out would be handed out again. FULL costs an fsync per transaction, so writes that come while one
-is under way share the next (group commit): each is checked against those before it, becomes visible and is answered only
-once it is on the disk.
+`synchronous=FULL`: an acknowledged compare-and-set is on the disk. With NORMAL a power cut could take back the last
+ones, and an epoch that was handed out would be handed out again. FULL costs an fsync per transaction, so writes that
+come while one is under way share the next (group commit): each is checked against those before it, becomes visible
+and is answered only once it is on the disk.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class SqliteStore:
         return staged.entry if staged.entry.value is not None else None
 
     async def _settled(self, key: str) -> None:
-        """A refusal is told only when what it refers to can be read: else who reads again would see no reason for it."""
+        """A refusal is told only when its reason can be read: else who reads again would see none, and spin."""
         staged = self._staged.get(key)
         if staged is not None:
             await asyncio.shield(staged.done)

@@ -51,7 +51,8 @@ async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
         "asyncio.run(main())\n"
     )
     root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", program, str(path)], cwd=root, capture_output=True, check=False)
+    command = [sys.executable, "-c", program, str(path)]
+    done = await asyncio.to_thread(subprocess.run, command, cwd=root, capture_output=True, check=False)
     assert done.returncode == -9, done.stderr
     store = await SqliteStore.open(path)
     assert (await store.get("k")).value == done.stdout.split()[-1] == b"49"
@@ -149,7 +150,7 @@ async def test_rows_that_are_no_records_are_dropped_and_counted(path: Path) -> N
 @pytest.mark.parametrize("content", [b"not a database, just some text " * 100, b"SQLite format 3\0" + bytes(4_096)])
 async def test_a_file_that_is_no_database(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match="fabric.sqlite"):
+    with pytest.raises(ConfigError, match=r"fabric\.sqlite"):
         await SqliteStore.open(path)
     assert path.read_bytes() == content
 
