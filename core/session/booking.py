@@ -1,0 +1,120 @@
+"""One request, one lease: which slot a request was given, kept in the store so that no broker gives it a second one.
+
+The booking is written before the slot is leased. Whoever repeats the request, at this broker or another, before or
+after a crash in between, finds it and asks for the same slot again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from core.errors import RemoteProtocolError
+from core.limits import LEASE_RECORD_SIZE_BYTES_MAX, LEASE_TRIES_MAX
+from core.session.lease import Denied, Lease, acquire
+from core.session.steps import Create, Delete, Get, Outcome, Refusal, Steps, Update
+
+__all__ = ["BookingRecord", "Offer", "book", "booking_key", "cancel", "decode_booking"]
+
+_PREFIX: Final = "bookings."
+
+
+class BookingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Which slot a request was given, and at which life of its worker."""
+
+    slot: str
+    life: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A slot that may be leased.
+
+    Attributes:
+        slot: the resource.
+        worker, life: whose it is; the lease is held by that life of it.
+        floor: the highest epoch of the slot that anybody has heard of.
+    """
+
+    slot: str
+    worker: str
+    life: str
+    floor: int = 0
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(BookingRecord)
+
+
+def booking_key(request: str) -> str:
+    """Where the booking of a request is."""
+    return _PREFIX + request
+
+
+def decode_booking(value: bytes) -> BookingRecord:
+    """Raises: RemoteProtocolError: `bad-record`."""
+    if len(value) > LEASE_RECORD_SIZE_BYTES_MAX:
+        raise RemoteProtocolError("bad-record", f"a booking of {len(value)} bytes")
+    try:
+        return _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError("bad-record", f"no booking ({error})") from None
+
+
+def book(request: str, offers: Sequence[Offer], wall_s: int) -> Steps[Lease | Denied]:
+    """Lease one of the offered slots, the first that nobody holds. The same request gets the same lease.
+
+    Args:
+        offers: in the order of preference; a slot that was booked earlier is asked for again only if it is still
+        offered.
+    """
+    left = list(offers)
+    for _ in range(LEASE_TRIES_MAX + len(left)):
+        if not left:
+            return Denied("taken")
+        read = yield Get(booking_key(request))
+        if read.refusal is Refusal.LOST:
+            continue
+        offer = _booked(read, left)
+        if offer is None:
+            offer = left[0]
+            record = _encoder.encode(BookingRecord(slot=offer.slot, life=offer.life))
+            key = booking_key(request)
+            fresh = read.refusal is Refusal.NOT_FOUND
+            written = yield Create(key, record) if fresh else Update(key, record, read.revision)
+            if written.refusal is not None:
+                continue  # somebody else has booked for the same request, or nobody knows: look again
+        result = yield from acquire(
+            offer.slot, holder=offer.worker, life=offer.life, request=request, wall_s=wall_s, floor=offer.floor
+        )
+        if not isinstance(result, Denied) or result.reason == "unknown":
+            return result
+        left.remove(offer)
+    return Denied("unknown")
+
+
+def _booked(read: Outcome, offers: Sequence[Offer]) -> Offer | None:
+    """What was booked, if that is still offered."""
+    if read.refusal is not None:
+        return None
+    try:
+        record = decode_booking(read.value)
+    except RemoteProtocolError:
+        return None  # it is written anew
+    return next((offer for offer in offers if (offer.slot, offer.life) == (record.slot, record.life)), None)
+
+
+def cancel(request: str) -> Steps[bool]:
+    """Forget a booking whose lease has ended. Returns: whether there is none any more."""
+    for _ in range(LEASE_TRIES_MAX):
+        read = yield Get(booking_key(request))
+        if read.refusal is Refusal.NOT_FOUND:
+            return True
+        if read.refusal is None:
+            removed = yield Delete(booking_key(request), read.revision)
+            if removed.refusal in (None, Refusal.NOT_FOUND):
+                return True
+    return False
