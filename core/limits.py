@@ -86,8 +86,7 @@ UTTERANCES_PER_EPOCH_MAX: Final = 65_536
 EPOCH_MAX: Final = (1 << 31) - 1
 """Fencing epochs travel as 32-bit numbers; at one a second they last for 68 years."""
 EPOCH_BEGIN_WALL_S: Final = 1_735_689_600
-"""1 January 2025: a resource nobody has a record of gets the seconds since then as its first epoch, so that a wiped
-store hands out no epoch twice."""
+"""1 January 2025: epochs of resources without a record count from here, so that they fit into 32 bits."""
 HEARTBEAT_S: Final = 2.0
 """How often a holder proves that it lives; one proof renews all its leases."""
 LEASE_TTL_S: Final = 6.0

@@ -211,10 +211,25 @@ class NatsLink:
         self.check()
         try:
             subscription = await self._client.subscribe(subject, queue=queue, cb=on_message)
-            await self._client.flush(timeout=int(_CONNECT_S_MAX))
-        except (nats.errors.Error, OSError, TimeoutError) as error:
+        except (nats.errors.Error, OSError) as error:
             raise FabricError("unreachable", f"the NATS server at {self.url} does not answer ({error})") from None
+        await self._round_trip()
         return lambda: self._end(subscription)
+
+    async def _round_trip(self) -> None:
+        """Until the server has taken everything so far. The client's own `flush` sends its PING past what it has
+        queued."""
+        reply = f"{self._inbox}.{next(self._ids)}"
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._calls[reply] = future
+        try:
+            async with asyncio.timeout(limits.FABRIC_CALL_S_MAX):
+                await self.publish(reply, b"")
+                await future
+        except TimeoutError:
+            raise FabricError("timeout", f"the NATS server at {self.url} does not answer") from None
+        finally:
+            del self._calls[reply]
 
     def _end(self, subscription: Any) -> None:
         if self.connected:
@@ -223,8 +238,12 @@ class NatsLink:
             task.add_done_callback(self._ending.discard)
 
     async def _unsubscribe(self, subscription: Any) -> None:
-        # Drained: a request that is on its way to a responder that leaves is still answered.
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+        # A request that is on its way to a responder that leaves is still answered: the server is told first, what it
+        # has
+        # sent by then is worked off, and only then the client forgets the subscription.
+        with contextlib.suppress(nats.errors.Error, FabricError, OSError, TimeoutError):
+            await self._client._send_unsubscribe(subscription._id)
+            await self._round_trip()
             await subscription.drain()
 
     def new_inbox(self) -> str:

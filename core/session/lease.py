@@ -19,7 +19,7 @@ import msgspec
 
 from core.errors import Dropped, LocalProtocolError, RemoteProtocolError
 from core.limits import EPOCH_BEGIN_WALL_S, EPOCH_MAX, LEASE_RECORD_SIZE_BYTES_MAX, LEASE_TRIES_MAX
-from core.session.steps import Create, Get, Outcome, Refusal, Steps, Update
+from core.session.steps import Create, Get, Refusal, Steps, Update
 
 __all__ = [
     "Denied",
@@ -33,10 +33,12 @@ __all__ = [
     "end",
     "first_epoch",
     "lease_key",
+    "look",
     "reserve",
+    "take_over",
 ]
 
-Ending = Literal["", "released", "expired", "handed-off"]
+Ending = Literal["", "unused", "released", "expired", "handed-off"]
 _PREFIX: Final = "leases."
 
 
@@ -88,6 +90,7 @@ def lease_key(resource: str) -> str:
     return _PREFIX + resource
 
 
+_UNUSED: Final = LeaseRecord(epoch=1, reserved=1, ended="unused")
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(LeaseRecord)
 
@@ -113,18 +116,21 @@ def decode_lease(value: bytes) -> LeaseRecord:
     return record
 
 
-def first_epoch(wall_s: int, floor: int = 0) -> int:
+def first_epoch(revision: int, floor: int = 0) -> int:
     """The first epoch of a resource that the store has no record of.
 
-    It counts seconds, so that a store that has lost everything hands out nothing twice, unless a clock was set back
-    by more than has passed since. `floor`: the highest epoch of the resource that the caller has heard of.
+    Revisions grow over everything that happens to a store, its loss included: a new one begins with the microseconds
+    since 1970. So a store that has lost everything hands out nothing twice, whatever the brokers' clocks say.
+
+    Args:
+        revision: of the resource's first record.
+        floor: the highest epoch of the resource that the caller has heard of.
     """
-    return max(1, wall_s - EPOCH_BEGIN_WALL_S, floor + 1)
+    begin = revision if revision <= EPOCH_MAX else revision // 1_000_000 - EPOCH_BEGIN_WALL_S
+    return max(1, begin, floor + 1)
 
 
-def acquire(
-    resource: str, *, holder: str, life: str, request: str, wall_s: int, floor: int = 0
-) -> Steps[Lease | Denied]:
+def acquire(resource: str, *, holder: str, life: str, request: str, floor: int = 0) -> Steps[Lease | Denied]:
     """Lease a resource nobody holds. The same request gets the same lease, however often it asks."""
     wanted = Lease(resource=resource, epoch=0, holder=holder, life=life, request=request)
     for _ in range(LEASE_TRIES_MAX):
@@ -132,25 +138,21 @@ def acquire(
         if outcome.refusal is Refusal.LOST:
             continue
         if outcome.refusal is Refusal.NOT_FOUND:
-            epoch = first_epoch(wall_s, floor)
-        else:
-            record = decode_lease(outcome.value)
-            if record.holder:
-                same = (record.holder, record.life, record.request) == (holder, life, request)
-                return _with_epoch(wanted, record.epoch) if same else Denied("taken")
-            epoch = max(record.reserved, floor) + 1
+            # An empty record first: its revision says where epochs begin.
+            yield Create(lease_key(resource), encode_lease(_UNUSED))
+            continue
+        record = decode_lease(outcome.value)
+        if record.holder:
+            same = (record.holder, record.life, record.request) == (holder, life, request)
+            return _with_epoch(wanted, record.epoch) if same else Denied("taken")
+        epoch = first_epoch(outcome.revision, floor) if record == _UNUSED else max(record.reserved, floor) + 1
         if epoch > EPOCH_MAX:
             return Denied("exhausted")
         record = LeaseRecord(epoch=epoch, reserved=epoch, holder=holder, life=life, request=request)
-        written = yield _write(resource, record, outcome)
+        written = yield Update(lease_key(resource), encode_lease(record), outcome.revision)
         if written.refusal is None:
             return _with_epoch(wanted, epoch)
     return Denied("unknown")
-
-
-def _write(resource: str, record: LeaseRecord, read: Outcome) -> Create | Update:
-    key, value = lease_key(resource), encode_lease(record)
-    return Create(key, value) if read.refusal is Refusal.NOT_FOUND else Update(key, value, read.revision)
 
 
 def _with_epoch(lease: Lease, epoch: int) -> Lease:
@@ -219,6 +221,45 @@ def commit(resource: str, *, epoch: int, holder: str, life: str, request: str) -
         written = yield Update(lease_key(resource), encode_lease(moved), outcome.revision)
         if written.refusal is None:
             return Lease(resource=resource, epoch=epoch, holder=holder, life=life, request=request)
+    return Denied("unknown")
+
+
+def look(resource: str) -> Steps[LeaseRecord | Denied]:
+    """What the store knows of a resource; `ended`: nothing."""
+    for _ in range(LEASE_TRIES_MAX):
+        outcome = yield Get(lease_key(resource))
+        if outcome.refusal is Refusal.NOT_FOUND:
+            return Denied("ended")
+        if outcome.refusal is None:
+            return decode_lease(outcome.value)
+    return Denied("unknown")
+
+
+def take_over(resource: str, *, holder: str, life: str, request: str, floor: int = 0) -> Steps[Lease | Denied]:
+    """Own a resource from now on, whoever owns it: for a viewer that has proved that the session is its own.
+
+    The owner so far is neither asked nor waited for; the epoch fences it. The same request gets the same lease.
+    """
+    for _ in range(LEASE_TRIES_MAX):
+        record = yield from look(resource)
+        if isinstance(record, Denied) and record.reason == "unknown":
+            return record
+        if isinstance(record, Denied) or not record.holder:
+            result = yield from acquire(resource, holder=holder, life=life, request=request, floor=floor)
+            if result == Denied("taken"):
+                continue  # somebody was quicker; it is taken over from them
+            return result
+        current = Lease(
+            resource=resource, epoch=record.epoch, holder=record.holder, life=record.life, request=record.request
+        )
+        if (record.holder, record.life, record.request) == (holder, life, request):
+            return current
+        epoch = yield from reserve(resource, current)
+        if isinstance(epoch, Denied):
+            if epoch.reason in ("superseded", "ended"):
+                continue
+            return epoch
+        return (yield from commit(resource, epoch=epoch, holder=holder, life=life, request=request))
     return Denied("unknown")
 
 

@@ -33,6 +33,14 @@ async def test_a_message_reaches_every_subscription_in_order(fabric: Fabric) -> 
     assert await take(second, 100) == expected
 
 
+async def test_what_is_published_right_after_a_subscription_arrives(fabric: Fabric) -> None:
+    for number in range(50):
+        subscription = await fabric.other_bus.subscribe(f"soon.{number}")
+        await fabric.settle()
+        await fabric.bus.publish(f"soon.{number}", b"")
+        assert await take(subscription, 1) == [Message(f"soon.{number}", b"")]
+
+
 async def test_wildcards_take_tokens_and_rests(fabric: Fabric) -> None:
     star = await fabric.other_bus.subscribe("session.*.up")
     rest = await fabric.other_bus.subscribe("session.>")

@@ -17,7 +17,7 @@ from tests.core.fabric.conftest import Fabric
 
 
 async def test_a_lease_lives_and_moves(fabric: Fabric) -> None:
-    lease = await perform(fabric.store, acquire("s", holder="a", life="1", request="r", wall_s=0))
+    lease = await perform(fabric.store, acquire("s", holder="a", life="1", request="r"))
     assert isinstance(lease, Lease)
     epoch = await perform(fabric.other_store, reserve("s", lease))
     assert epoch == lease.epoch + 1
@@ -29,7 +29,7 @@ async def test_a_lease_lives_and_moves(fabric: Fabric) -> None:
 
 async def test_of_fifty_that_race_one_wins(fabric: Fabric) -> None:
     races = [
-        perform(store, acquire("s", holder="a", life="1", request=f"r{number}", wall_s=0))
+        perform(store, acquire("s", holder="a", life="1", request=f"r{number}"))
         for number, store in enumerate([fabric.store, fabric.other_store] * 25)
     ]
     results = await asyncio.gather(*races)
@@ -40,7 +40,7 @@ async def test_of_fifty_that_race_one_wins(fabric: Fabric) -> None:
 async def test_one_request_at_two_brokers_gets_one_lease(fabric: Fabric) -> None:
     offers = [Offer(slot=f"w.{number}", worker="w", life="1") for number in range(3)]
     orders = [(fabric.store, offers), (fabric.other_store, offers[::-1])] * 5
-    leases = await asyncio.gather(*(perform(store, book("r", order, 0)) for store, order in orders))
+    leases = await asyncio.gather(*(perform(store, book("r", order)) for store, order in orders))
     assert len({(lease.resource, lease.epoch) for lease in leases if isinstance(lease, Lease)}) == 1
     assert all(isinstance(lease, Lease) for lease in leases)
 
@@ -48,7 +48,7 @@ async def test_one_request_at_two_brokers_gets_one_lease(fabric: Fabric) -> None
 def asking(*operations: Operation) -> Steps[list[Outcome]]:
     outcomes: list[Outcome] = []
     for operation in operations:
-        outcomes.append((yield operation))
+        outcomes.append((yield operation))  # noqa: PERF401 - a comprehension cannot yield
     return outcomes
 
 

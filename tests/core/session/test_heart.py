@@ -112,7 +112,7 @@ def test_of_a_late_beat_and_a_burial_one_wins() -> None:
 def test_leases_end_with_the_life_that_holds_them() -> None:
     records, reaper = Records(), Reaper()
     living(records)
-    lease = run(records, acquire("s", holder="w", life="1", request="r", wall_s=0))
+    lease = run(records, acquire("s", holder="w", life="1", request="r"))
     assert isinstance(lease, Lease)
     record = decode_lease(records.entries[lease_key("s")][0])
     assert not run(records, reap("s", record)), "it lives"
@@ -132,7 +132,7 @@ def test_a_lease_of_a_life_that_the_reaper_has_not_heard_of_is_left_alone() -> N
     living(records)
     look(reaper, records, 0.0)
     living(records, 1.0, life="2")
-    run(records, acquire("s", holder="w", life="2", request="r", wall_s=0))
+    run(records, acquire("s", holder="w", life="2", request="r"))
     record = decode_lease(records.entries[lease_key("s")][0])
     assert reaper.may_be_over(record), "what it has heard is old"
     assert not run(records, reap("s", record)), "what it reads is not"
@@ -142,7 +142,7 @@ def test_a_holder_that_says_goodbye_need_not_be_waited_for() -> None:
     records, reaper = Records(), Reaper()
     heart = living(records)
     look(reaper, records, 0.0)
-    run(records, acquire("s", holder="w", life="1", request="r", wall_s=0))
+    run(records, acquire("s", holder="w", life="1", request="r"))
     record = decode_lease(records.entries[lease_key("s")][0])
     assert run(records, heart.end())
     reaper.observe("w", None, records.revision, 1.0)
@@ -181,7 +181,12 @@ def test_any_bytes_are_a_heartbeat_or_a_counted_drop(value: bytes) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [{"life": "", "beats": 1}, {"life": "a", "beats": -1}, {"life": "a", "beats": 1, "load": 2.0}, {"life": "x" * 5_000}],
+    [
+        {"life": "", "beats": 1},
+        {"life": "a", "beats": -1},
+        {"life": "a", "beats": 1, "load": 2.0},
+        {"life": "x" * 5_000},
+    ],
 )
 def test_heartbeats_that_nobody_can_have_sent(record: dict[str, object]) -> None:
     with pytest.raises(RemoteProtocolError):
@@ -191,7 +196,7 @@ def test_heartbeats_that_nobody_can_have_sent(record: dict[str, object]) -> None
 def test_a_broken_heartbeat_is_no_reason_to_end_anything() -> None:
     records = Records()
     living(records)
-    run(records, acquire("s", holder="w", life="1", request="r", wall_s=0))
+    run(records, acquire("s", holder="w", life="1", request="r"))
     record = decode_lease(records.entries[lease_key("s")][0])
     records.entries[heart_key("w")] = (b"junk", 99)
     assert not run(records, reap("s", record))

@@ -23,15 +23,14 @@ from core.session.lease import (
     first_epoch,
     lease_key,
     reserve,
+    take_over,
 )
 from core.session.steps import Create, Steps, Update
 from tests.core.session.records import LOST, Records, losing, run
 
-WALL_S = EPOCH_BEGIN_WALL_S + 1_000
-
 
 def take(holder: str = "a", request: str = "r", life: str = "1", floor: int = 0) -> Steps[Lease | Denied]:
-    return acquire("s", holder=holder, life=life, request=request, wall_s=WALL_S, floor=floor)
+    return acquire("s", holder=holder, life=life, request=request, floor=floor)
 
 
 def leased(records: Records, **wanted: str) -> Lease:
@@ -47,7 +46,7 @@ def stored(records: Records) -> LeaseRecord:
 def test_one_holder_at_a_time_and_epochs_grow() -> None:
     records = Records()
     first = leased(records)
-    assert first.epoch == 1_000
+    assert first.epoch == 1
     assert run(records, take("b", "other")) == Denied("taken")
     assert run(records, end("s", first.epoch, "released")) is True
     assert run(records, end("s", first.epoch, "released")) is False
@@ -68,7 +67,7 @@ def test_answers_that_are_lost_change_nothing(lost: set[int]) -> None:
     records = Records()
     lease = run(records, take(), losing(lost))
     assert isinstance(lease, Lease)
-    assert (lease.epoch, stored(records).epoch) == (1_000, 1_000)
+    assert lease.epoch == stored(records).epoch
     assert run(records, end("s", lease.epoch, "released"), losing(lost)) in (True, False)
     assert stored(records).ended == "released"
 
@@ -94,16 +93,26 @@ def test_a_store_that_never_answers_is_said_to_be_unknown() -> None:
         assert rounds == LEASE_TRIES_MAX
 
 
+def wiped(records: Records) -> Records:
+    """Everything is gone but the order of revisions."""
+    records.entries.clear()
+    return records
+
+
 def test_a_wiped_store_hands_out_no_epoch_twice() -> None:
-    before = leased(Records())
-    later = run(Records(), acquire("s", holder="b", life="1", request="x", wall_s=WALL_S + 1))
+    records = Records()
+    before = leased(records)
+    for _ in range(5):
+        before = run(records, take_over("s", holder=f"h{_}", life="1", request="x"))  # type: ignore[assignment]
+    later = run(wiped(records), take("b", "x"))
     assert isinstance(later, Lease) and later.epoch > before.epoch
-    warned = run(Records(), take("b", "x", floor=5_000))
+    warned = run(wiped(records), take("b", "x", floor=5_000))
     assert isinstance(warned, Lease) and warned.epoch == 5_001
 
 
 def test_first_epochs() -> None:
-    assert first_epoch(EPOCH_BEGIN_WALL_S + 7) == 7
+    assert first_epoch(7) == 7
+    assert first_epoch((EPOCH_BEGIN_WALL_S + 7) * 1_000_000) == 7
     assert first_epoch(0) == 1
     assert first_epoch(0, floor=9) == 10
 
@@ -151,6 +160,19 @@ def test_of_two_tickets_for_two_places_one_counts() -> None:
     assert isinstance(one, int) and isinstance(two, int)
     assert isinstance(run(records, commit("s", epoch=two, holder="b", life="1", request="x")), Lease)
     assert run(records, commit("s", epoch=one, holder="c", life="1", request="y")) == Denied("superseded")
+
+
+@pytest.mark.parametrize("lost", [set[int](), {0}, {1}, {2}, {3}, {1, 3}, {0, 2, 4}])
+def test_a_viewer_that_resumes_elsewhere_is_there_at_once(lost: set[int]) -> None:
+    records = Records()
+    old = leased(records)
+    new = take_over("s", holder="b", life="1", request="x")
+    moved = run(records, new, losing(lost))
+    assert isinstance(moved, Lease) and moved.epoch > old.epoch
+    again = run(records, take_over("s", holder="b", life="1", request="x"))
+    assert again == moved
+    assert run(records, end("s", moved.epoch, "released")) is True
+    assert isinstance(run(records, take_over("s", holder="c", life="1", request="y")), Lease)
 
 
 def test_nothing_moves_where_nothing_is() -> None:
