@@ -18,9 +18,9 @@ import msgspec
 from core.errors import RemoteProtocolError
 from core.limits import HEARTBEAT_S, LEASE_GRACE_S, LEASE_RECORD_SIZE_BYTES_MAX, LEASE_SKEW_S, LEASE_TTL_S
 from core.session.lease import LeaseRecord, end
-from core.session.steps import Create, Delete, Get, Refusal, Steps, Update
+from core.session.steps import Create, Get, Refusal, Steps, Update
 
-__all__ = ["Heart", "HeartRecord", "Reaper", "decode_heart", "encode_heart", "heart_key", "reap"]
+__all__ = ["Heart", "HeartRecord", "Reaper", "decode_heart", "encode_heart", "heart_key"]
 
 _PREFIX: Final = "hearts."
 
@@ -176,8 +176,9 @@ class Heart:
     def end(self) -> Steps[bool]:
         """Leave on purpose: what it holds can be taken at once."""
         self.stopped = True
-        removed = yield Delete(heart_key(self.holder), self._revision)
-        return removed.refusal is None
+        record = HeartRecord(life=self.life, beats=self._beats + 1, dead=True)
+        written = yield Update(heart_key(self.holder), encode_heart(record), self._revision)
+        return written.refusal is None
 
 
 class Reaper:
@@ -190,6 +191,7 @@ class Reaper:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
         self._lives: dict[str, str] = {}
+        self._absent: dict[str, float] = {}
         self.bad_records = 0
 
     def observe(self, holder: str, value: bytes | None, revision: int, now: float) -> None:
@@ -217,6 +219,7 @@ class Reaper:
         """The store may have been wiped, or this broker was away: every silence is counted anew."""
         self._seen.clear()
         self._lives.clear()
+        self._absent.clear()
 
     def suspects(self, now: float) -> list[str]:
         """Holders that have been silent for too long."""
@@ -230,7 +233,7 @@ class Reaper:
             return False
         if read.refusal is Refusal.NOT_FOUND:
             self._lives.pop(holder, None)
-            return True
+            return False
         self.observe(holder, read.value, read.revision, now)
         if holder not in self._lives:
             return True
@@ -246,24 +249,28 @@ class Reaper:
         """Whether a lease is held by a life that has ended, as far as this reaper has heard; `reap` makes sure."""
         return bool(record.holder) and self._lives.get(record.holder) != record.life
 
+    def reap(self, resource: str, record: LeaseRecord, now: float) -> Steps[bool]:
+        """End a lease whose holder's life is over. Returns: whether this call ended it.
 
-def reap(resource: str, record: LeaseRecord) -> Steps[bool]:
-    """End a lease whose holder's life is over. Returns: whether this call ended it.
-
-    The holder is read, not remembered: what has been heard of it may be older than the lease. A life that is over
-    stays over, so nothing can change between that reading and the end.
-    """
-    if not record.holder:
-        return False
-    read = yield Get(heart_key(record.holder))
-    if read.refusal is Refusal.LOST:
-        return False
-    if read.refusal is None:
-        try:
-            heart = decode_heart(read.value)
-        except RemoteProtocolError:
-            return False  # it may be alive and newer than we are
-        if heart.life == record.life and not heart.dead:
+        The holder is read, not remembered: what has been heard of it may be older than the lease. A life that is over
+        stays over, so nothing can change between that reading and the end. A holder without a record may live and not
+        know yet that the store was wiped; it is waited for as for a silent one.
+        """
+        if not record.holder:
             return False
-    ended = yield from end(resource, record.epoch, "expired")
-    return ended is True
+        read = yield Get(heart_key(record.holder))
+        if read.refusal is Refusal.NOT_FOUND:
+            if now - self._absent.setdefault(record.holder, now) < LEASE_TTL_S + LEASE_GRACE_S:
+                return False
+        elif read.refusal is not None:
+            return False
+        else:
+            self._absent.pop(record.holder, None)
+            try:
+                heart = decode_heart(read.value)
+            except RemoteProtocolError:
+                return False  # it may be alive and newer than we are
+            if heart.life == record.life and not heart.dead:
+                return False
+        ended = yield from end(resource, record.epoch, "expired")
+        return ended is True

@@ -10,7 +10,7 @@ from core.errors import Dropped, RemoteProtocolError
 from core.limits import HEARTBEAT_S, RESERVATION_S
 from core.session.booking import Offer, book, booking_key, cancel, decode_booking, sweep
 from core.session.handoff import Action, Handoff, HandoffState
-from core.session.heart import Heart, Reaper, decode_heart, heart_key, reap
+from core.session.heart import Heart, Reaper, decode_heart, heart_key
 from core.session.lease import Denied, Fence, Lease, LeaseRecord, commit, decode_lease, end, look, reserve, take_over
 from core.session.pool import Pool, PoolPolicy, SlotEvent
 from core.session.steps import Get, Operation, Outcome
@@ -159,10 +159,8 @@ class Viewer:
     def hear(self, sender: str, epoch: int, preview: bool) -> None:
         """A packet."""
         verdict = self.fence.receive(epoch, sender)
-        if self.world.fencing:
-            taken = verdict == "accepted"
-        else:
-            taken = not preview  # whoever claims to be the owner is believed
+        # Without a fence whoever claims to be the owner is believed.
+        taken = verdict == "accepted" if self.world.fencing else not preview
         if isinstance(verdict, Dropped):
             self.world.net.counters[verdict.reason] += 1
         if verdict == "preview" and self.handoff is not None:
@@ -385,7 +383,7 @@ class Broker(Process):
                 self.net.counters["bad records"] += 1
                 continue
             if self.reaper.may_be_over(record):
-                self.run(reap(key.removeprefix("leases."), record), self._reaped)
+                self.run(self.reaper.reap(key.removeprefix("leases."), record, self.now()), self._reaped)
         self._sweep_bookings()
         self.later(1.0, self._sweep)
 

@@ -1,4 +1,5 @@
-"""A few seeds of the broker's simulation with every run of the tests; `python -m tests.sim broker --seeds 10000` for many."""
+"""A few seeds of the broker's simulation with every run of the tests; `python -m tests.sim broker --seeds N` for
+many."""
 
 from __future__ import annotations
 

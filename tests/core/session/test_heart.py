@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.errors import RemoteProtocolError
 from core.limits import HEARTBEAT_S, LEASE_GRACE_S, LEASE_SKEW_S, LEASE_TTL_S
-from core.session.heart import Heart, HeartRecord, Reaper, decode_heart, encode_heart, heart_key, reap
+from core.session.heart import Heart, HeartRecord, Reaper, decode_heart, encode_heart, heart_key
 from core.session.lease import Lease, LeaseRecord, acquire, decode_lease, lease_key
 from tests.core.session.records import LOST, Records, losing, run
 
@@ -115,16 +115,16 @@ def test_leases_end_with_the_life_that_holds_them() -> None:
     lease = run(records, acquire("s", holder="w", life="1", request="r"))
     assert isinstance(lease, Lease)
     record = decode_lease(records.entries[lease_key("s")][0])
-    assert not run(records, reap("s", record)), "it lives"
+    assert not run(records, reaper.reap("s", record, 100.0)), "it lives"
     look(reaper, records, 0.0)
     assert not reaper.may_be_over(record)
     assert run(records, reaper.bury("w", DEAD_S))
     assert reaper.may_be_over(record)
-    assert not run(records, reap("s", record), lambda *_: LOST)
-    assert run(records, reap("s", record))
+    assert not run(records, reaper.reap("s", record, 100.0), lambda *_: LOST)
+    assert run(records, reaper.reap("s", record, 100.0))
     ended = decode_lease(records.entries[lease_key("s")][0])
     assert (ended.ended, ended.epoch) == ("expired", lease.epoch)
-    assert not run(records, reap("s", ended)), "twice is once"
+    assert not run(records, reaper.reap("s", ended, 100.0)), "twice is once"
 
 
 def test_a_lease_of_a_life_that_the_reaper_has_not_heard_of_is_left_alone() -> None:
@@ -135,7 +135,7 @@ def test_a_lease_of_a_life_that_the_reaper_has_not_heard_of_is_left_alone() -> N
     run(records, acquire("s", holder="w", life="2", request="r"))
     record = decode_lease(records.entries[lease_key("s")][0])
     assert reaper.may_be_over(record), "what it has heard is old"
-    assert not run(records, reap("s", record)), "what it reads is not"
+    assert not run(records, reaper.reap("s", record, 100.0)), "what it reads is not"
 
 
 def test_a_holder_that_says_goodbye_need_not_be_waited_for() -> None:
@@ -145,9 +145,23 @@ def test_a_holder_that_says_goodbye_need_not_be_waited_for() -> None:
     run(records, acquire("s", holder="w", life="1", request="r"))
     record = decode_lease(records.entries[lease_key("s")][0])
     assert run(records, heart.end())
-    reaper.observe("w", None, records.revision, 1.0)
+    look(reaper, records, 1.0)
     assert reaper.may_be_over(record)
-    assert run(records, reap("s", record))
+    assert run(records, reaper.reap("s", record, 100.0))
+
+
+def test_who_has_no_record_may_live_and_not_know_it() -> None:
+    records, reaper = Records(), Reaper()
+    run(records, acquire("s", holder="w", life="1", request="r"))
+    record = decode_lease(records.entries[lease_key("s")][0])
+    assert not run(records, reaper.reap("s", record, 0.0))
+    assert not run(records, reaper.reap("s", record, DEAD_S - 0.1))
+    living(records)
+    assert not run(records, reaper.reap("s", record, DEAD_S))
+    del records.entries[heart_key("w")]
+    assert not run(records, reaper.reap("s", record, DEAD_S + 1)), "it was there meanwhile"
+    assert not run(records, reaper.bury("w", DEAD_S + 1))
+    assert run(records, reaper.reap("s", record, 2 * DEAD_S + 1))
 
 
 def test_a_wiped_store_ends_a_life() -> None:
@@ -194,12 +208,12 @@ def test_heartbeats_that_nobody_can_have_sent(record: dict[str, object]) -> None
 
 
 def test_a_broken_heartbeat_is_no_reason_to_end_anything() -> None:
-    records = Records()
+    records, reaper = Records(), Reaper()
     living(records)
     run(records, acquire("s", holder="w", life="1", request="r"))
     record = decode_lease(records.entries[lease_key("s")][0])
     records.entries[heart_key("w")] = (b"junk", 99)
-    assert not run(records, reap("s", record))
-    assert not run(records, reap("s", LeaseRecord(epoch=1, reserved=1, ended="released")))
+    assert not run(records, reaper.reap("s", record, 100.0))
+    assert not run(records, reaper.reap("s", LeaseRecord(epoch=1, reserved=1, ended="released"), 100.0))
     assert run(records, Heart("w", "3").begin(5.0)), "its holder writes a good one again"
     assert encode_heart(HeartRecord(life="3", beats=1)) == records.entries[heart_key("w")][0]
