@@ -201,6 +201,9 @@ KEY_SET_REFRESH_S_MIN: Final = 5.0
 KEY_SET_TIMEOUT_S: Final = 3.0
 KEY_SET_AGE_S_MAX: Final = 300.0
 """Older keys are fetched again, so that a withdrawn one stops counting; while the origin is away they still count."""
+ADOPTED_SILENCE_S_MAX: Final = 150.0
+"""A session that a restarted origin has taken over ends when its POP has not named it for two signs of life and
+more."""
 SESSION_IDLE_S_MAX: Final = 900
 LISTENING_S_MAX: Final = 4.0
 """A face that hears nothing more goes back to idle."""

@@ -17,7 +17,7 @@ from core.errors import FabricError
 from core.fabric.bus import Bus
 from core.fabric.store import Store
 from core.host.clock import Clock
-from core.limits import EPOCH_MAX, TICKET_LIFETIME_S
+from core.limits import ADOPTED_SILENCE_S_MAX, EPOCH_MAX, TICKET_LIFETIME_S
 from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
 from origin.dialogue.state import TurnMarks
@@ -229,7 +229,13 @@ class Broker:
     async def _go_on(self, session_id: str, record: SessionRecord, revision: int) -> None:
         character = self._shared.characters[record.character]
         session = DialogueSession(
-            session_id, character, self._shared, self._bus, on_turn=self._on_turn, resumed_epoch=record.epoch
+            session_id,
+            character,
+            self._shared,
+            self._bus,
+            on_turn=self._on_turn,
+            idle_s_max=ADOPTED_SILENCE_S_MAX,
+            resumed_epoch=record.epoch,
         )
         self._hold(session, revision)
         try:
