@@ -112,7 +112,7 @@ POP_SILENCE_S_MAX: Final = 5.0
 RTT_CLASSES_MS: Final = (20.0, 40.0, 80.0, 160.0, 320.0)
 """Upper ends of the round-trip classes: within one, nobody hears a difference, and affinity and load decide."""
 PLACEMENT_CANDIDATES_MAX: Final = 3
-RETRY_AFTER_S: Final = 2
+PLACEMENT_RETRY_AFTER_S: Final = 2
 """What a client that is refused for lack of room is told, at first; a warm-up takes about as long."""
 
 # --- handoff -------------------------------------------------------------------------------------------------------

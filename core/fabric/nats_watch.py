@@ -23,7 +23,7 @@ __all__ = ["Change", "NatsWatch", "is_deletion", "read_once", "subject_filter"]
 
 _log = logging.getLogger(__name__)
 
-_HEARTBEAT_S: Final = 1.0
+_BEAT_S: Final = 1.0
 _SILENCE_S_MAX: Final = 3.5
 """Three heartbeats missed: the consumer is gone, or the way to it."""
 _RETRY_S: Final = 0.25
@@ -117,7 +117,7 @@ class _Consumer:
             "ack_policy": "none",
             "deliver_subject": inbox,
             "filter_subject": subject_filter(self._bucket, prefix),
-            "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
+            "idle_heartbeat": int(_BEAT_S * 1e9),
             "inactive_threshold": int(_INACTIVE_S * 1e9),
             "headers_only": headers_only,
             "mem_storage": True,

@@ -18,9 +18,9 @@ from typing import Final
 
 from core.limits import (
     PLACEMENT_CANDIDATES_MAX,
+    PLACEMENT_RETRY_AFTER_S,
     POP_LOAD_MAX,
     POP_SILENCE_S_MAX,
-    RETRY_AFTER_S,
     RTT_CLASSES_MS,
 )
 
@@ -133,7 +133,7 @@ def place(client: Client, pops: Sequence[PopView], now: float) -> Placement | Tu
             classes.setdefault(rtt_class(client.rtt_ms.get(pop.name)), []).append(pop)
     if not classes:
         code = "overloaded" if reasons["load"] else "no-pop"
-        return TurnedAway(code, RETRY_AFTER_S, dict(reasons))
+        return TurnedAway(code, PLACEMENT_RETRY_AFTER_S, dict(reasons))
     chosen: list[str] = []
     for number in sorted(classes):
         ranked = sorted(classes[number], key=lambda pop: _score(client.affinity, pop.name), reverse=True)

@@ -112,7 +112,7 @@ class World:
 
     def _trouble(self) -> None:
         chance, now = self.net.chance, self.net.now
-        everybody = [*self.workers, *self.brokers]
+        everybody: list[Worker | Broker] = [*self.workers, *self.brokers]
         process = chance.choice(everybody)
         match chance.choice(
             ["cut", "stop", "suspend", "crash", "clock", "away", "wipe", "storm", "move", "move", "none"]

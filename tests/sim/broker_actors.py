@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.errors import Dropped, RemoteProtocolError
@@ -91,7 +92,7 @@ class Worker(Process):
         for service in self.serving.values() if self.heart.alive(self.now()) else ():
             viewer, epoch, preview = service.viewer, service.epoch, service.preview
             self.world.sent(self, viewer, epoch)
-            self.net.at(self.net.now + self.net.delay_s(), lambda v=viewer, e=epoch, p=preview: v.hear(self.name, e, p))
+            self.net.at(self.net.now + self.net.delay_s(), partial(viewer.hear, self.name, epoch, preview))
         self.later(FRAME_S, self._send)
 
     def told(self, service: Service, life: str, slot: str) -> None:

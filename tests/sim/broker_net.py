@@ -60,7 +60,7 @@ class Process:
         self.life += 1
         self.paused_until = 0.0
 
-    def later(self, seconds: float, call: Callable[[], None]) -> None:
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Do something in this life, after so long, and not while it stands still."""
         life = self.life
 
@@ -118,10 +118,10 @@ class Net:
         self.loss = self.chance.choice([0.0, 0.0, 0.02, 0.1])
         self.counters = Counter[str]()
         self.on_write: Callable[[str, bytes], None] = lambda key, value: None
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
 
-    def at(self, when: float, call: Callable[[], None]) -> None:
+    def at(self, when: float, call: Callable[[], object]) -> None:
         """Do something then."""
         heapq.heappush(self._queue, (when, next(self._numbers), call))
 

@@ -4,6 +4,7 @@ many."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_without_fencing_the_same_seeds_break_promises() -> None:
 
 
 def test_all_kinds_of_trouble_happen() -> None:
-    counted = sum((simulate(seed).counters for seed in range(25)), broker.Counter[str]())
+    counted = sum((simulate(seed).counters for seed in range(25)), Counter[str]())
     wanted = ("answers lost", "questions lost", "store away", "wipes", "suspects", "expired", "lives", "handoffs done")
     assert all(counted[name] for name in (*wanted, "previews", "old-epoch")), counted
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -134,6 +136,7 @@ def test_a_viewer_that_says_nothing_does_not_keep_both_sides_sending() -> None:
 
 
 def test_the_diagram_shows_all_of_it() -> None:
+    assert handoff_diagram() in (Path(__file__).parents[3] / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert handoff_diagram().count("-->") == 1 + sum(len(row) for row in TRANSITIONS.values())
     assert all(HandoffTrigger.FAIL not in TRANSITIONS[state] for state in (S.COMMITTED, S.CLOSED))
 

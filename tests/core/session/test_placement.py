@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.limits import PLACEMENT_CANDIDATES_MAX, POP_LOAD_MAX, POP_SILENCE_S_MAX, RETRY_AFTER_S
+from core.limits import PLACEMENT_CANDIDATES_MAX, PLACEMENT_RETRY_AFTER_S, POP_LOAD_MAX, POP_SILENCE_S_MAX
 from core.session.placement import Client, Placement, PopView, TurnedAway, place, rtt_class, why_not
 
 NOW = 100.0
@@ -101,7 +101,11 @@ def test_load_is_spread_and_nobody_is_overloaded() -> None:
             loads[result.candidates[0]] += 1
         else:
             turned += 1
-            assert (result.code, result.retry_after_s, result.reasons) == ("overloaded", RETRY_AFTER_S, {"load": 10})
+            assert (result.code, result.retry_after_s, result.reasons) == (
+                "overloaded",
+                PLACEMENT_RETRY_AFTER_S,
+                {"load": 10},
+            )
     assert turned == 300 and set(loads.values()) == {70}
 
 
@@ -115,5 +119,5 @@ def test_two_choices_keep_the_loads_together() -> None:
 
 def test_who_can_never_be_served_is_told_so() -> None:
     result = place(replace(ANNA, regions=frozenset({"us"})), [POP, replace(POP, name="b", load=1.0)], NOW)
-    assert result == TurnedAway("no-pop", RETRY_AFTER_S, {"residency": 2})
-    assert place(ANNA, [], NOW) == TurnedAway("no-pop", RETRY_AFTER_S, {})
+    assert result == TurnedAway("no-pop", PLACEMENT_RETRY_AFTER_S, {"residency": 2})
+    assert place(ANNA, [], NOW) == TurnedAway("no-pop", PLACEMENT_RETRY_AFTER_S, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,7 @@ def test_what_never_happens() -> None:
 
 
 def test_the_diagram_shows_all_of_it() -> None:
+    assert slot_diagram() in (Path(__file__).parents[3] / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert slot_diagram().count("-->") == 1 + sum(len(row) for row in TRANSITIONS.values())
 
 
