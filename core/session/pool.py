@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, Literal
 
 from core.errors import LocalProtocolError
@@ -106,6 +107,7 @@ class PoolPolicy:
         return max(math.ceil(self.buffer), warm_needed(arrivals_per_s * self.warm_up_s))
 
 
+@lru_cache(maxsize=4_096)
 def warm_needed(arrivals_per_warm_up: float, share_max: float = COLD_START_SHARE_MAX) -> int:
     """The smallest buffer of which at most `share_max` of all arrivals find nothing left.
 
@@ -206,6 +208,9 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self._states)
+
+    def __contains__(self, slot: str) -> bool:
+        return slot in self._states
 
     def plan(self, arrivals_per_s: float = 0.0) -> Plan:
         """What should be started and stopped now."""
