@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -149,7 +150,7 @@ class Day:
         self._first_forecast()
         self._at(0.0, self._every_minute)
         for number, pop in enumerate(self._pops):
-            self._at((number + 0.5) * _DAY_S / len(self._pops), lambda pop=pop: self._drain(pop))
+            self._at((number + 0.5) * _DAY_S / len(self._pops), partial(self._drain, pop))
         while self._queue and self._queue[0][0] < _DAY_S:
             self._now, _, call = heapq.heappop(self._queue)
             call()
@@ -195,7 +196,7 @@ class Day:
                 pop.pool.remove(slot)
             self._start(pop)
             for _ in range(self._poisson(self._rate_at(pop.place) * _MINUTE_S)):
-                self._at(self._now + self._chance.uniform(0.0, _MINUTE_S), lambda pop=pop: self._arrive(pop))
+                self._at(self._now + self._chance.uniform(0.0, _MINUTE_S), partial(self._arrive, pop))
         self._at(self._now + _MINUTE_S, self._every_minute)
 
     def _poisson(self, mean: float) -> int:
@@ -254,7 +255,7 @@ class Day:
             pop.pool.add(slot)
             pop.pool.apply(slot, SlotEvent.START)
             started.append(slot)
-            self._at(self._now + self.day.warm_up_s, lambda slot=slot: self._ready(pop, slot))
+            self._at(self._now + self.day.warm_up_s, partial(self._ready, pop, slot))
         return started
 
     def _ready(self, pop: _Pop, slot: str) -> None:
