@@ -37,6 +37,10 @@ __all__ = ["Assumptions", "Day", "DayReport", "register"]
 _DAY_S: Final = 86_400.0
 _MINUTE_S: Final = 60.0
 _PROBED: Final = 6
+_NEWEST: Final = 0.2
+"""How much the last minute counts in the mean of arrivals; the older ones count less and less."""
+_FORECAST_S: Final = _MINUTE_S * (2 - _NEWEST) / _NEWEST
+"""So long a window of equal weights would know the mean as well."""
 _IN_USE: Final = (SlotState.RESERVED, SlotState.LEASED, SlotState.DRAINING)
 
 
@@ -115,6 +119,11 @@ class _Pop:
     def in_use(self) -> int:
         return self.pool.count(*_IN_USE)
 
+    @property
+    def forecast(self) -> float:
+        """Arrivals per second to be ready for: what was seen, and twice what that may be wrong by."""
+        return _rounded(self.rate + 2 * math.sqrt(self.rate / _FORECAST_S))
+
     def view(self, now: float) -> PopView:
         return PopView(name=self.name, serving=self.serving, heard_at=now, load=min(1.0, self.in_use / self.capacity))
 
@@ -188,10 +197,9 @@ class Day:
         self.report.warm.append(totals[SlotState.WARM])
         self.report.leased.append(totals[SlotState.LEASED])
         for pop in self._pops:
-            # What the last minutes brought, rounded up: a forecast that lags behind a rising evening is too small.
-            pop.rate = 0.8 * pop.rate + 0.2 * pop.recent / _MINUTE_S
+            pop.rate = (1 - _NEWEST) * pop.rate + _NEWEST * pop.recent / _MINUTE_S
             pop.recent = 0
-            for slot in pop.pool.plan(_rounded(pop.rate)).stop if pop.serving else ():
+            for slot in pop.pool.plan(pop.forecast).stop if pop.serving else ():
                 pop.pool.apply(slot, SlotEvent.STOP)
                 pop.pool.remove(slot)
             self._start(pop)
@@ -249,7 +257,7 @@ class Day:
 
     def _start(self, pop: _Pop, at_least: int = 0) -> list[str]:
         started = []
-        for _ in range(max(at_least, pop.pool.plan(_rounded(pop.rate)).start if pop.serving else 0)):
+        for _ in range(max(at_least, pop.pool.plan(pop.forecast).start if pop.serving else 0)):
             slot = f"{pop.name}.{pop.made}"
             pop.made += 1
             pop.pool.add(slot)
@@ -301,8 +309,9 @@ class Day:
         self._at(self._now + 2 * _MINUTE_S, lambda: self._back(pop))
 
     def _back(self, pop: _Pop) -> None:
-        pop.serving = True
-        self._start(pop)
+        """Warm first, then open: who is placed there must not wait."""
+        self._start(pop, at_least=pop.pool.plan(pop.forecast).start)
+        self._at(self._now + self.day.warm_up_s, lambda: setattr(pop, "serving", True))
 
     def _roam(self, name: str) -> None:
         session = self._sessions.get(name)
