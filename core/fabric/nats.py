@@ -264,6 +264,7 @@ class NatsBus:
         self._requests = f"{namespace}.q."
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._sending = asyncio.Lock()
+        self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[MessageInbox] = set()
         self.dropped = 0
@@ -278,7 +279,8 @@ class NatsBus:
 
     def publish_nowait(self, subject: str, payload: bytes) -> None:
         """See `Bus.publish_nowait`; dropped and counted while disconnected."""
-        if self._accept(subject, payload) and not self._sending.locked():
+        if self._accept(subject, payload) and not self._scheduled and not self._sending.locked():
+            self._scheduled = True  # one task for all that is published within this turn of the loop
             self._spawn(self._send())
 
     async def publish(self, subject: str, payload: bytes) -> None:
@@ -303,6 +305,7 @@ class NatsBus:
     async def _send(self) -> None:
         """Hand everything over in order; whoever comes meanwhile waits, and finds its own message sent."""
         async with self._sending:
+            self._scheduled = False
             while self._outbox:
                 subject, payload = self._outbox.popleft()
                 try:

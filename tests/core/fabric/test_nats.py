@@ -126,3 +126,15 @@ async def test_without_its_hub_a_leaf_goes_on_and_comes_back_with_nothing_lost(o
             newer = await pop.store.update("sessions.a", b"2", far_revision)
             entry = await anext(aiter(watch))
         assert (entry.value, entry.revision) == (b"2", newer)
+
+
+async def test_what_is_published_within_one_turn_leaves_together_and_in_order(nats_servers: Nats) -> None:
+    async with AsyncExitStack() as stack:
+        fabric = await nats_fabric(stack, nats_servers.hub.url, nats_servers.hub.url)
+        subscription = await fabric.other_bus.subscribe("a")
+        tasks = len(asyncio.all_tasks())
+        for number in range(200):
+            fabric.bus.publish_nowait("a", bytes([number]))
+        assert len(asyncio.all_tasks()) == tasks + 1
+        fabric.bus.publish_nowait("b", b"")
+        assert [(await anext(aiter(subscription))).payload[0] for _ in range(200)] == list(range(200))
