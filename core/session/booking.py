@@ -24,11 +24,12 @@ _PREFIX: Final = "bookings."
 
 
 class BookingRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Which slot a request was given, at which life of its worker, and whether that was seen to be leased."""
+    """Which slot a request was given, at which life of its worker, and which lease of it was confirmed (0: none
+    yet)."""
 
     slot: str
     life: str
-    confirmed: bool = False
+    confirmed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +117,10 @@ def _confirm(request: str, lease: Lease) -> Steps[bool]:
         record = decode_booking(read.value)
         if (record.slot, record.life) != (lease.resource, lease.life):
             return False
-        if record.confirmed:
+        if record.confirmed == lease.epoch:
             return True
-        value = _encoder.encode(msgspec.structs.replace(record, confirmed=True))
+        # Written for every new lease, so that who has seen the one before end cannot overwrite this booking.
+        value = _encoder.encode(msgspec.structs.replace(record, confirmed=lease.epoch))
         written = yield Update(booking_key(request), value, read.revision)
         if written.refusal is None:
             return True

@@ -87,6 +87,24 @@ def test_a_booking_that_leads_nowhere_is_swept_away_and_cannot_be_confirmed() ->
     assert run(records, sweep("a"))
 
 
+def test_who_has_seen_the_lease_before_end_cannot_book_another_slot_beside_the_new_one() -> None:
+    records = Records()
+    first = run(records, book("a", OFFERS))
+    assert isinstance(first, Lease)
+    run(records, end(first.resource, first.epoch, "expired"))
+    other = book("a", OFFERS[1:])
+    outcome = records.apply(next(other))
+    outcome = records.apply(other.send(outcome))  # it has read that nobody holds the slot
+    again = run(records, book("a", OFFERS))
+    assert isinstance(again, Lease) and again.resource == "w.0" and again.epoch > first.epoch
+    try:
+        while True:
+            outcome = records.apply(other.send(outcome))
+    except StopIteration as finished:
+        assert isinstance(finished.value, Lease)
+    assert len(held(records)) == 1
+
+
 def test_a_broken_booking_is_written_anew() -> None:
     records = Records()
     records.entries[booking_key("a")] = (b"junk", 7)
