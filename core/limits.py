@@ -75,6 +75,8 @@ NETEQ_DELAY_S: Final = 0.03
 """What a browser's own jitter buffer lets sound wait, until it says more: repairs that take longer are useless."""
 PLAYOUT_DELAY_MS_MAX: Final = 133.0
 """The most that our own playout lets sound and motion wait for what is late: four frames of 30 per second."""
+REPAIR_SLACK_MS: Final = 20.0
+"""How much of PLAYOUT_DELAY_MS_MAX redundancy leaves unused: a packet that carries a repair is as late as any other."""
 JITTER_BUFFER_PACKETS_MAX: Final = 256
 """Packets of sound that wait for their turn in our own playout (5 s); overflow drops the newest and counts it."""
 PLAYOUT_FRAMES_MAX: Final = 256

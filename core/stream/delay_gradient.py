@@ -1,8 +1,10 @@
 """How the one-way delay of a track grows: the slope of arrival time over media time, without synchronous clocks.
 
-Least squares over the last second. A constant offset between the clocks of both ends does not matter; their drift is
-hundreds of times less than what a queue does. Mirrored in edge/client/src/stream/delayGradient.ts, which reports it
-(SPEC.md section 5). A packet counts when it came by itself, never when it was restored.
+Least squares over the quickest packets of each fifth of the last second: a queue makes all packets late, while a radio
+or a machine that stands still makes some late and hands them over together, the last of them hardly late. A constant
+offset between the clocks of both ends does not matter; their drift is hundreds of times less than what a queue does.
+Mirrored in edge/client/src/stream/delayGradient.ts, which reports it (SPEC.md section 5).
+A packet counts when it came by itself, never when it was restored.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from core.limits import MEDIA_CLOCK_HZ
 __all__ = ["DelayGradient"]
 
 _WINDOW_S: Final = 1.0
+_GROUP_S: Final = 0.2
 _SPAN_S_MIN: Final = 0.4
 """Shorter stretches say more about jitter than about a queue."""
 _SAMPLES_MIN: Final = 6
+_GROUPS_MIN: Final = 3
 _SAMPLES_MAX: Final = 64
 _WIRE_MAX: Final = 0x7FFF
 
@@ -46,17 +50,23 @@ class DelayGradient:
     @property
     def slope(self) -> float | None:
         """Seconds of delay per second of media; None while too little is known."""
-        count = len(self._arrivals)
-        if count < _SAMPLES_MIN:
+        if len(self._arrivals) < _SAMPLES_MIN:
             return None
-        media0, arrival0 = self._arrivals[0]
-        xs = [media - media0 for media, _ in self._arrivals]
-        if max(xs) - min(xs) < _SPAN_S_MIN:
+        media = [at for at, _ in self._arrivals]
+        newest = max(media)
+        if newest - min(media) < _SPAN_S_MIN:
             return None
-        ys = [arrival - arrival0 for _, arrival in self._arrivals]
-        mean_x, mean_y = sum(xs) / count, sum(ys) / count
+        quickest: dict[int, tuple[int, float]] = {}
+        for at, arrival in self._arrivals:
+            group, delay_us = int((newest - at) / _GROUP_S), round((arrival - at) * 1e6)
+            if group not in quickest or delay_us < quickest[group][0]:
+                quickest[group] = delay_us, at
+        if len(quickest) < _GROUPS_MIN:
+            return None
+        xs, ys = [at for _, at in quickest.values()], [delay_us / 1e6 for delay_us, _ in quickest.values()]
+        mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
         variance = sum((x - mean_x) ** 2 for x in xs)
-        return sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True)) / variance - 1.0
+        return sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True)) / variance
 
     @property
     def wire(self) -> int | None:

@@ -3,9 +3,9 @@
 Where the browser's NetEQ plays the sound this is not used. Packets come in with arrival times; blocks come out with the
 exact times at which the sound card begins them. What a block's time says is what counts as audible.
 
-The buffer holds as much as nearly all packets were late lately, those that forward error correction brought back
-included: so it waits for repairs where losses are frequent, and only there. It gets there by stretching or shortening
-what it plays: silence by up to a quarter, voice by up to a twentieth (whoever renders it keeps the pitch). When nothing
+The buffer holds as much as nearly all packets were late lately; where forward error correction is busy, as much as
+every packet that it brought back. It gets there by stretching or shortening what it plays: silence by up to a quarter,
+voice by up to a twentieth (whoever renders it keeps the pitch). When nothing
 has come, the clock runs on over concealment, so that sound and motion stay where they belong and what comes too late
 is dropped. Only when everything stays late is the clock set back.
 """
@@ -27,6 +27,8 @@ _DELAY_MS_MIN: Final = 20.0
 _MARGIN_MS: Final = 10.0
 _LATENESS_MS_WINDOW: Final = 5_000.0
 _LATENESS_QUANTILE: Final = 0.98
+_REPAIRS_AWAITED_FROM: Final = 5
+"""So many repairs within the window, more than one run of losses needs, and each of them is worth waiting for."""
 _STRETCH_SILENCE: Final = 0.25
 _STRETCH_VOICE: Final = 0.05
 _LATE_IN_A_ROW: Final = 5
@@ -82,7 +84,7 @@ class JitterBuffer:
         self._next_ticks = 0
         self._next_at_ms: float | None = None
         self._last: Block | None = None
-        self._lateness: deque[tuple[float, float]] = deque(maxlen=JITTER_BUFFER_PACKETS_MAX)
+        self._lateness: deque[tuple[float, float, bool]] = deque(maxlen=JITTER_BUFFER_PACKETS_MAX)
         self._late_in_a_row = 0
         self._absurd_in_a_row = 0
 
@@ -96,16 +98,19 @@ class JitterBuffer:
         """How long the quickest packet lately ought to wait."""
         if not self._lateness:
             return _DELAY_MS_FIRST
-        ordered = sorted(late for _, late in self._lateness)
-        spread = ordered[min(len(ordered) - 1, int(len(ordered) * _LATENESS_QUANTILE))] - ordered[0]
-        return min(self._delay_ms_max, max(_DELAY_MS_MIN, spread + _MARGIN_MS))
+        ordered = sorted(late for _, late, _ in self._lateness)
+        latest = ordered[min(len(ordered) - 1, int(len(ordered) * _LATENESS_QUANTILE))]
+        repairs = [late for _, late, repaired in self._lateness if repaired]
+        if len(repairs) >= _REPAIRS_AWAITED_FROM:
+            latest = max(latest, *repairs)
+        return min(self._delay_ms_max, max(_DELAY_MS_MIN, latest - ordered[0] + _MARGIN_MS))
 
     @property
     def delay_ms(self) -> float:
         """How long the quickest packet lately waits; 0 before the first."""
         if self._next_at_ms is None:
             return 0.0
-        return self._next_at_ms - self._next_ticks / TICKS_PER_MS - min(late for _, late in self._lateness)
+        return self._next_at_ms - self._next_ticks / TICKS_PER_MS - min(late for _, late, _ in self._lateness)
 
     def push(
         self,
@@ -138,13 +143,13 @@ class JitterBuffer:
                 return self._drop("absurd")
             self._restart(ticks, arrival_ms)
         self._absurd_in_a_row = 0
-        self._observe(arrival_ms, late)
+        self._observe(arrival_ms, late, repaired)
         if ticks < self._next_ticks:
             self._late_in_a_row += not repaired
             if self._late_in_a_row < _LATE_IN_A_ROW:
                 return self._drop("late")
             self._restart(ticks, arrival_ms)
-            self._observe(arrival_ms, late)
+            self._observe(arrival_ms, late, repaired)
         elif not repaired:
             self._late_in_a_row = 0
         if ticks in self._waiting:
@@ -181,8 +186,8 @@ class JitterBuffer:
         self._lateness.clear()
         self._anchor(ticks, arrival_ms + _DELAY_MS_FIRST)
 
-    def _observe(self, arrival_ms: float, late: float) -> None:
-        self._lateness.append((arrival_ms, late))
+    def _observe(self, arrival_ms: float, late: float, repaired: bool) -> None:
+        self._lateness.append((arrival_ms, late, repaired))
         while self._lateness[0][0] < arrival_ms - _LATENESS_MS_WINDOW:
             self._lateness.popleft()
 

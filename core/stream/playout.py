@@ -28,6 +28,9 @@ __all__ = ["MotionFrame", "MotionSample", "MotionSource", "MotionTimeline"]
 _EXTRAPOLATION_MS_MAX: Final = 40.0
 """Two frames; more would be invention: three gain nothing over holding still."""
 _EXTRAPOLATION_DAMPING_MS: Final = 24.0
+_HISTORY_MS: Final = 1_000.0
+"""Frames are kept this long after they were drawn, and late ones with them: an audio clock that is set back, because
+everything has become late, plays their sound again or for the first time."""
 _IDLE_IN_MS: Final = 450.0
 _IDLE_OUT_MS: Final = 260.0
 _CROSSFADE_MS: Final = 110.0
@@ -95,8 +98,8 @@ class MotionTimeline:
         liveliness: 0 to 1, how lively the idle layer is.
 
     Attributes:
-        dropped: frames of no use, by reason: `late` (a newer one is drawn already), `duplicate`, `overflow`, `absurd`
-            (its media time is far from what all others say).
+        dropped: frames of no use, by reason: `late` (a newer one is drawn already: it is drawn only if the clock is set
+            back), `duplicate`, `overflow`, `absurd` (its media time is far from what all others say).
     """
 
     def __init__(self, *, liveliness: float = 1.0) -> None:
@@ -136,9 +139,7 @@ class MotionTimeline:
             self.reset(frame.arrival_ms)
         self._absurd = 0
         self._arrivals.observe(frame.ticks, frame.arrival_ms)
-        if self._past is not None and frame.ticks < self._past:
-            return self._drop("late")
-        frames = self._frames
+        frames, late = self._frames, self._past is not None and frame.ticks < self._past
         place = len(frames)
         while place > 0 and frames[place - 1].ticks > frame.ticks:
             place -= 1
@@ -152,7 +153,7 @@ class MotionTimeline:
             self.dropped["overflow"] += 1
         if frame.speech and frame.ticks >= self._cut:
             self._speech_end = max(self._speech_end, frame.ticks + PTIME_MS * TICKS_PER_MS)
-        return None
+        return self._drop("late") if late else None
 
     def cut(self, ticks: int, now_ms: float) -> None:
         """The voice before `ticks` was cut: its motion is not worth waiting for; go to the newest and fade."""
@@ -231,21 +232,23 @@ class MotionTimeline:
         self._fade_start_ms = now_ms
 
     def _interpolate(self, ticks: float) -> tuple[int, float]:
-        """Put the network's pose at `ticks` into `_network`, let go of frames that lie behind.
+        """Put the network's pose at `ticks` into `_network`, let go of frames that lie far behind.
 
-        Returns: the sequence number of the frame at or before `ticks`, and milliseconds beyond the newest frame.
+        Returns: the sequence number of the frame at or before `ticks`, and milliseconds beyond the newest frame, or
+        before the oldest if that is further than a guess may reach.
         """
         frames = self._frames
         following = len(frames)
         while following > 0 and frames[following - 1].ticks > ticks:
             following -= 1
-        if following > 2:
-            del frames[: following - 2]
-            following = 2
+        while following > 2 and frames[0].ticks < ticks - _HISTORY_MS * TICKS_PER_MS:
+            frames.pop(0)
+            following -= 1
         if following == 0:
             self._past = None
             self._network = frames[0].frame
-            return frames[0].sequence_number, 0.0
+            early_ms = (frames[0].ticks - ticks) / TICKS_PER_MS
+            return frames[0].sequence_number, early_ms if early_ms > _EXTRAPOLATION_MS_MAX else 0.0
         before = frames[following - 1]
         self._past = before.ticks
         if following < len(frames):

@@ -19,6 +19,7 @@ from core.limits import (
     MEDIA_CLOCK_HZ,
     NETEQ_DELAY_S,
     PLAYOUT_DELAY_MS_MAX,
+    REPAIR_SLACK_MS,
     TICK_SAMPLES,
 )
 from core.session.state import FaceState
@@ -79,7 +80,8 @@ class UnitSender:
         self._controller = self._make_controller()
         # Our own playout waits for repairs once it has seen them come too late: a window that followed its delay would
         # never let it see one. NetEQ takes no part in repairs, so what it holds is all there is.
-        self._repairable_s = PLAYOUT_DELAY_MS_MAX / 1000 if plays_sound_itself else NETEQ_DELAY_S
+        own_s = (PLAYOUT_DELAY_MS_MAX - REPAIR_SLACK_MS) / 1000
+        self._repairable_s = own_s if plays_sound_itself else NETEQ_DELAY_S
         self._judged_at = -math.inf
         self._keyframe_asked = False
         self._keyframe_copied_at = -math.inf

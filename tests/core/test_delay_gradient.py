@@ -26,6 +26,18 @@ def test_the_slope_is_the_growth_of_the_delay_whatever_the_offset(growth: float)
     assert gradient.wire == round(growth * 10_000)
 
 
+@pytest.mark.parametrize("begin_s", [2.2 + 0.02 * step for step in range(40)])
+def test_a_stall_is_no_queue(begin_s: float) -> None:
+    """A machine or a radio that stands still for 80 ms hands over everything together afterwards."""
+    gradient = _after(150, lambda media_s: max(media_s, begin_s + 0.08) if media_s > begin_s else media_s)
+    assert abs(gradient.slope or 0.0) < 0.02
+
+
+def test_a_queue_shows_through_jitter() -> None:
+    gradient = _after(100, lambda media_s: 1.1 * media_s + 0.02 * ((media_s * 50 * 7) % 11) / 11)
+    assert gradient.slope == pytest.approx(0.1, abs=0.02)
+
+
 def test_what_is_older_than_a_second_is_forgotten() -> None:
     gradient = _after(200, lambda media_s: 1.1 * media_s if media_s < 2 else 0.2 + media_s)
     assert gradient.slope == pytest.approx(0, abs=1e-9)

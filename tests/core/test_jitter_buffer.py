@@ -49,6 +49,18 @@ def test_the_delay_has_a_bound() -> None:
     assert buffer.target_ms == PLAYOUT_DELAY_MS_MAX
 
 
+@pytest.mark.parametrize(("repairs", "awaited_ms"), [(4, 20.0), (5, 130.0)])
+def test_where_repairs_are_frequent_the_latest_of_them_is_awaited(repairs: int, awaited_ms: float) -> None:
+    """Four of 300 packets are fewer than the quantile waits for; the fifth makes them worth it."""
+    buffer, step = JitterBuffer(), 50
+    repaired = {step * n: 120.0 if n == 1 else 70.0 for n in range(1, repairs + 1)}
+    arrivals = sorted((20.0 * n + repaired.get(n, 0.0), n) for n in range(step * repairs + 1))
+    for arrival, number in arrivals:
+        buffer.advance(arrival)
+        _push(buffer, number, arrival, repaired=number in repaired)
+    assert buffer.target_ms == pytest.approx(awaited_ms)
+
+
 def test_silence_is_stretched_more_than_voice() -> None:
     silent, voice = (
         [block.length_ms for block in _run(JitterBuffer(), [n * 37 % 90 for n in range(60)], silent=quiet)]

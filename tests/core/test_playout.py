@@ -61,6 +61,14 @@ def _play(
     return drawn
 
 
+def assert_never_still(drawn: list[tuple[float, float, MotionSample]]) -> None:
+    """Something changes within any 100 ms, but for the first half second."""
+    values = [np.concatenate([sample.pose.weights, sample.pose.joints.ravel()]) for _, _, sample in drawn]
+    for index in range(30, len(values) - 6):
+        change = max(float(np.abs(later - values[index]).max()) for later in values[index + 1 : index + 7])
+        assert change > 0.5 / 1023, f"still at {drawn[index][0]:.0f} ms"
+
+
 def _every20(count: int, transit_ms: float = 30.0, *, speech: bool = False) -> list[MotionFrame]:
     return [_frame(n * 20.0, 1_000 + n * 20 + transit_ms + n * 7 % 5, speech=speech) for n in range(count)]
 
@@ -98,6 +106,52 @@ def test_comes_back_from_an_outage_without_a_pop() -> None:
     ratios = [motion_ratio(b.pose, a.pose, later - now) for (now, _, a), (later, _, b) in pairwise(drawn)]
     assert max(ratios) <= 1.001
     assert all(sample.idle == 0.0 for now, _, sample in drawn if 5_400 < now < 7_000)
+
+
+@pytest.mark.parametrize("set_back_ms", [200, 420, 800])
+def test_a_clock_that_is_set_back_plays_what_was_drawn_or_came_late(set_back_ms: int) -> None:
+    """Everything is held up for that long and then comes at once: the sound goes on where it stopped, and so does the
+    face; meanwhile it lives."""
+    held_until = 2_000 + set_back_ms
+
+    def arrival(media_ms: float) -> float:
+        return max(media_ms + 1_000, held_until) if media_ms >= 1_000 else media_ms + 1_000
+
+    frames = [_frame(n * 20.0, arrival(n * 20.0), speech=True) for n in range(250)]
+    drawn = _play(frames, 5_000, lambda now: now - (1_060 if now < held_until else 1_060 + set_back_ms))
+    assert_never_still(drawn)
+    for now, jaw, sample in drawn:
+        if now > held_until + 700:
+            assert sample.source is MotionSource.AUDIBLE
+            assert jaw == pytest.approx(_jaw_at(now - 1_060 - set_back_ms), abs=0.02)
+
+
+@pytest.mark.parametrize("behind_ms", [200, 420, 800])
+def test_a_voice_far_behind_what_is_drawn_does_not_stop_the_face(behind_ms: int) -> None:
+    """Silence is drawn on arrival; the voice is heard so much later, and the face goes back to meet it."""
+    frames = [_frame(n * 20.0, 1_030 + n * 20.0, speech=n >= 50) for n in range(200)]
+    drawn = _play(frames, 4_800, lambda now: now - 1_030 - behind_ms)
+    assert_never_still(drawn)
+    for now, jaw, sample in drawn:
+        if now > 2_600:
+            assert sample.source is MotionSource.AUDIBLE
+            assert jaw == pytest.approx(_jaw_at(now - 1_030 - behind_ms), abs=0.02)
+
+
+def test_late_frames_are_drawn_when_the_clock_goes_back_to_them() -> None:
+    timeline = MotionTimeline()
+    for media in range(0, 1_000, 20):
+        timeline.push(_frame(media, 1_000 + media))
+        timeline.sample(1_000.0 + media, None)
+    for media in range(1_200, 1_400, 20):
+        timeline.push(_frame(media, 1_000 + media, speech=True))
+        timeline.sample(1_000.0 + media, media * 48.0)
+    for media in range(1_000, 1_200, 20):
+        assert timeline.push(_frame(media, 2_390, speech=True, jaw=0.4)) == Dropped("late")
+    for now in range(2_400, 2_590, 10):
+        sample = timeline.sample(float(now), (now - 1_400) * 48.0)
+    assert sample.source is MotionSource.AUDIBLE
+    assert sample.pose.weights[_JAW] == pytest.approx(0.4, abs=0.02)
 
 
 def test_truth_joins_a_wrong_guess_at_a_faces_pace() -> None:

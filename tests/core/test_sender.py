@@ -191,14 +191,14 @@ def test_layers_that_the_link_has_no_room_for_are_left_empty() -> None:
 @pytest.mark.parametrize(
     ("sound", "reported_ms", "ticks", "window"),
     [
-        (True, None, 1, 6),
+        (True, None, 1, 5),
         (False, None, 1, 1),
         (False, 80, 1, 4),
         (False, 0xFFFF, 1, 15),
         (False, 0, 1, 1),
         (False, 133, 2, 3),
-        (True, 25, 1, 6),  # it waits longer once it has seen repairs come too late
-        (True, 0xFFFF, 2, 3),
+        (True, 25, 1, 5),  # it waits longer once it has seen repairs come too late
+        (True, 0xFFFF, 2, 2),
     ],
 )
 def test_redundancy_reaches_as_far_back_as_repairs_are_in_time(

@@ -195,7 +195,7 @@ def test_a_link_that_plays_the_sound_itself_gets_it_protected(stage: Stage) -> N
     stage.ticks(10)
     assert not stage.link.units[-1].fec[0] & 0x40
     assert link.units[-1].fec[0] & 0x40
-    assert link.units[-1].fec[0] & 0x0F == 6
+    assert link.units[-1].fec[0] & 0x0F == 5
 
 
 # --- through the sessions of a POP -------------------------------------------------------------------------------

@@ -156,6 +156,7 @@ def _sound_cases() -> list[tuple[str, list[Event]]]:
         ("a voice with jitter", track(lambda n: jitter[n])),
         ("silence with jitter", track(lambda n: jitter[n], silent=True)),
         ("losses, some of them repaired", track(lambda n: None if n % 13 == 0 else 110.0 if n % 7 == 0 else 10.0)),
+        ("repairs, one of them late", track(lambda n: 125.0 if n == 35 else 95.0 if n % 11 == 0 else 10.0)),
         ("an outage", track(lambda n: None if 40 <= n < 80 else 10.0)),
         ("a path that becomes slower for good", track(lambda n: 10.0 if n < 50 else 400.0)),
         ("80 ms packets", track(lambda n: jitter[n] / 4, span=4, silent=True)),

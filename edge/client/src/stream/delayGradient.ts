@@ -2,6 +2,8 @@ import { TICKS_PER_MS } from "./timestamps";
 
 /** How the one-way delay of a track grows. Mirrors core/stream/delay_gradient.py; SPEC.md section 5. */
 const WINDOW_MS = 1_000;
+const GROUP_MS = 200;
+const GROUPS_MIN = 3;
 /** Shorter stretches say more about jitter than about a queue. */
 const SPAN_MS_MIN = 400;
 const SAMPLES_MIN = 6;
@@ -13,8 +15,9 @@ interface Arrival {
 }
 
 /**
- * Slope of arrival time over media time by least squares over the last second: no synchronous clocks are needed. Count
- * packets that came by themselves, never units that were restored. Any order and any values are accepted.
+ * Slope of arrival time over media time by least squares over the quickest packets of each fifth of the last second: no
+ * synchronous clocks are needed, and a stall that hands packets over together is no queue. Count packets that came by
+ * themselves, never units that were restored. Any order and any values are accepted.
  */
 export class DelayGradient {
   readonly #arrivals: Arrival[] = [];
@@ -35,21 +38,22 @@ export class DelayGradient {
   get slope(): number | null {
     const arrivals = this.#arrivals;
     if (arrivals.length < SAMPLES_MIN) return null;
-    let meanX = 0;
-    let meanY = 0;
-    for (const { mediaMs, arrivalMs } of arrivals) {
-      meanX += mediaMs / arrivals.length;
-      meanY += arrivalMs / arrivals.length;
-    }
     const media = arrivals.map(({ mediaMs }) => mediaMs);
-    if (Math.max(...media) - Math.min(...media) < SPAN_MS_MIN) return null;
-    let variance = 0;
-    let covariance = 0;
+    const newestMs = Math.max(...media);
+    if (newestMs - Math.min(...media) < SPAN_MS_MIN) return null;
+    const quickest = new Map<number, { readonly x: number; readonly y: number }>();
     for (const { mediaMs, arrivalMs } of arrivals) {
-      variance += (mediaMs - meanX) ** 2;
-      covariance += (mediaMs - meanX) * (arrivalMs - meanY);
+      const group = Math.floor((newestMs - mediaMs) / GROUP_MS);
+      const delayMs = Math.round((arrivalMs - mediaMs) * 1_000) / 1_000;
+      const known = quickest.get(group);
+      if (known === undefined || delayMs < known.y) quickest.set(group, { x: mediaMs, y: delayMs });
     }
-    return covariance / variance - 1;
+    if (quickest.size < GROUPS_MIN) return null;
+    const points = [...quickest.values()];
+    const meanX = points.reduce((sum, { x }) => sum + x, 0) / points.length;
+    const meanY = points.reduce((sum, { y }) => sum + y, 0) / points.length;
+    const variance = points.reduce((sum, { x }) => sum + (x - meanX) ** 2, 0);
+    return points.reduce((sum, { x, y }) => sum + (x - meanX) * (y - meanY), 0) / variance;
   }
 
   /** The same as feedback carries it: tenths of a millisecond per second, saturated to 16 bits. */

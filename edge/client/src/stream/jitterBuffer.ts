@@ -9,6 +9,7 @@ const DELAY_MS_MIN = 20;
 const MARGIN_MS = 10;
 const LATENESS_MS_WINDOW = 5_000;
 const LATENESS_QUANTILE = 0.98;
+const REPAIRS_AWAITED_FROM = 5;
 const STRETCH_SILENCE = 0.25;
 const STRETCH_VOICE = 0.05;
 const LATE_IN_A_ROW = 5;
@@ -55,7 +56,7 @@ export class JitterBuffer<Payload> {
 
   readonly #delayMsMax: number;
   readonly #waiting = new Map<number, SoundPacket<Payload>>();
-  readonly #lateness: { readonly atMs: number; readonly lateMs: number }[] = [];
+  readonly #lateness: { readonly atMs: number; readonly lateMs: number; readonly repaired: boolean }[] = [];
   #nextTicks = 0;
   #nextAtMs: number | null = null;
   #last: Block<Payload> | null = null;
@@ -77,7 +78,10 @@ export class JitterBuffer<Payload> {
     const ordered = this.#lateness.map(({ lateMs }) => lateMs).sort((a, b) => a - b);
     if (ordered.length === 0) return DELAY_MS_FIRST;
     const place = Math.min(ordered.length - 1, Math.floor(ordered.length * LATENESS_QUANTILE));
-    return Math.min(this.#delayMsMax, Math.max(DELAY_MS_MIN, ordered[place]! - ordered[0]! + MARGIN_MS));
+    const repairs = this.#lateness.filter(({ repaired }) => repaired).map(({ lateMs }) => lateMs);
+    const awaited = repairs.length >= REPAIRS_AWAITED_FROM ? Math.max(...repairs) : -Infinity;
+    const spread = Math.max(ordered[place]!, awaited) - ordered[0]!;
+    return Math.min(this.#delayMsMax, Math.max(DELAY_MS_MIN, spread + MARGIN_MS));
   }
 
   /** How long the quickest packet lately waits; 0 before the first. */
@@ -101,12 +105,12 @@ export class JitterBuffer<Payload> {
       this.#restart(ticks, arrivalMs);
     }
     this.#absurdInARow = 0;
-    this.#observe(arrivalMs, lateMs);
+    this.#observe(arrivalMs, lateMs, repaired);
     if (ticks < this.#nextTicks) {
       if (!repaired) this.#lateInARow += 1;
       if (this.#lateInARow < LATE_IN_A_ROW) return this.#drop("late");
       this.#restart(ticks, arrivalMs);
-      this.#observe(arrivalMs, lateMs);
+      this.#observe(arrivalMs, lateMs, repaired);
     } else if (!repaired) this.#lateInARow = 0;
     if (this.#waiting.has(ticks)) return this.#drop("duplicate");
     if (this.#waiting.size >= PACKETS_MAX) return this.#drop("overflow");
@@ -148,8 +152,8 @@ export class JitterBuffer<Payload> {
     this.#anchor(ticks, arrivalMs + DELAY_MS_FIRST);
   }
 
-  #observe(atMs: number, lateMs: number): void {
-    this.#lateness.push({ atMs, lateMs });
+  #observe(atMs: number, lateMs: number, repaired: boolean): void {
+    this.#lateness.push({ atMs, lateMs, repaired });
     while (this.#lateness[0]!.atMs < atMs - LATENESS_MS_WINDOW || this.#lateness.length > PACKETS_MAX) {
       this.#lateness.shift();
     }

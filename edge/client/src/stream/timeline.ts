@@ -10,6 +10,8 @@ const FRAMES_MAX = 256;
 /** Motion may run this far beyond the newest frame: two frames; more would be invention (facts: no gain at three). */
 const EXTRAPOLATION_MS_MAX = 40;
 const EXTRAPOLATION_DAMPING_MS = 24;
+/** Frames are kept this long after they were drawn, late ones too: an audio clock may be set back. */
+const HISTORY_MS = 1_000;
 const IDLE_IN_MS = 450;
 const IDLE_OUT_MS = 260;
 const CROSSFADE_MS = 110;
@@ -60,7 +62,10 @@ export interface MotionSample {
 export class MotionTimeline {
   /** 0…1, how lively the idle layer is; less for people who asked for reduced motion. */
   liveliness = 1;
-  /** Frames of no use, by reason: a newer one was drawn already, it was there already, too many, an absurd time. */
+  /**
+   * Frames of no use, by reason: a newer one was drawn already (it is drawn only if the clock is set back), it was there
+   * already, too many, an absurd time.
+   */
   readonly dropped = { late: 0, duplicate: 0, overflow: 0, absurd: 0 };
 
   readonly #frames: MotionFrame[] = [];
@@ -90,7 +95,7 @@ export class MotionTimeline {
     }
     this.#absurd = 0;
     this.#arrivals.observe(frame.ticks, frame.arrivalMs);
-    if (frame.ticks < this.#pastTicks) return this.#drop("late");
+    const late = frame.ticks < this.#pastTicks;
     let place = this.#frames.length;
     while (place > 0 && this.#frames[place - 1]!.ticks > frame.ticks) place -= 1;
     if (place > 0 && this.#frames[place - 1]!.ticks === frame.ticks) return this.#drop("duplicate");
@@ -102,7 +107,7 @@ export class MotionTimeline {
     }
     if (frame.speech && frame.ticks >= this.#cutTicks)
       this.#speechEndTicks = Math.max(this.#speechEndTicks, frame.ticks + 20 * TICKS_PER_MS);
-    return true;
+    return late ? this.#drop("late") : true;
   }
 
   /** The voice before `ticks` was cut: its motion is not worth waiting for; go to the newest and fade. */
@@ -193,21 +198,27 @@ export class MotionTimeline {
     this.#fadeStartMs = nowMs;
   }
 
-  /** Write the network's pose at `ticks` into `#network` and let go of frames that lie behind. */
+  /**
+   * Write the network's pose at `ticks` into `#network` and let go of frames that lie far behind.
+   *
+   * @returns the frame at or before `ticks`, and how far that is beyond the newest, or before the oldest if that is
+   *   further than a guess may reach.
+   */
   #interpolate(ticks: number): { sequenceNumber: number; overMs: number } {
     const frames = this.#frames;
     let next = frames.length;
     while (next > 0 && frames[next - 1]!.ticks > ticks) next -= 1;
-    if (next > 2) {
-      frames.splice(0, next - 2);
-      next = 2;
+    while (next > 2 && frames[0]!.ticks < ticks - HISTORY_MS * TICKS_PER_MS) {
+      frames.shift();
+      next -= 1;
     }
     const after = frames[next];
     const before = frames[next - 1];
     if (!before) {
       this.#pastTicks = -Infinity;
       copyPose(this.#network, after!.frame);
-      return { sequenceNumber: after!.sequenceNumber, overMs: 0 };
+      const earlyMs = (after!.ticks - ticks) / TICKS_PER_MS;
+      return { sequenceNumber: after!.sequenceNumber, overMs: earlyMs > EXTRAPOLATION_MS_MAX ? earlyMs : 0 };
     }
     this.#pastTicks = before.ticks;
     if (after) {
