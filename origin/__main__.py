@@ -10,15 +10,21 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from core import __version__
 from core.errors import ConfigError, FabricError
 from core.host.cli import EXIT_MISTAKE, Parser
 from core.host.config import add_config_arguments, load_config, overrides_from
 from core.host.telemetry import configure_logging
+from core.limits import AGENT_MESSAGE_SIZE_BYTES_MAX
 from origin.config import OriginConfig
 
-__all__ = ["main", "serve"]
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+__all__ = ["main", "serve", "web_server"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,8 +103,6 @@ async def _serve(
     config: OriginConfig, listener: socket.socket, stack: contextlib.AsyncExitStack, stopping: asyncio.Event
 ) -> None:
     # Imported here: a port that is taken is reported before the second that Pipecat takes to load.
-    import uvicorn
-
     from core.fabric.local import LocalFabricServer
     from core.host.clock import SystemClock
     from core.host.entropy import SystemEntropy
@@ -137,12 +141,7 @@ async def _serve(
     stack.push_async_callback(broker.aclose)
     await broker.warm()
     app = build_app(config, broker, key, metrics)
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-    )
-    # Signals are ours: uvicorn would take them over and raise them again.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = web_server(app)
     sys.stdout.write(f"origin ready on {_url(host, port)}\n")
     sys.stdout.flush()
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
@@ -151,6 +150,27 @@ async def _serve(
     finally:
         server.should_exit = True
         await serving
+
+
+def web_server(app: Starlette) -> uvicorn.Server:
+    """The API's server; who runs it, ends it."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        ws="websockets-sansio",
+        ws_max_size=AGENT_MESSAGE_SIZE_BYTES_MAX,
+        ws_per_message_deflate=False,  # sound does not shrink, and a small message could become a large one
+    )
+    server = uvicorn.Server(config)
+    # Signals are ours: uvicorn would take them over and raise them again.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    return server
 
 
 def _url(host: str, port: int) -> str:
