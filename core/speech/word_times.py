@@ -31,12 +31,14 @@ def fit_to_words(
         start = max(word.start, done)
         if not parts or word.end <= start:
             continue
-        if start > done and spans:
-            spans.append(PhonemeSpan("", done, start))
         begin, end = parts[0].start, parts[-1].end
         inside = [span for span in phonemes if begin <= (span.start + span.end) // 2 < end]
-        spans.extend(fit_to_length(inside, start, word.end))
-        done = word.end
+        fitted = fit_to_length(inside, start, word.end)
+        if fitted:
+            if start > done and spans:
+                spans.append(PhonemeSpan("", done, start))
+            spans.extend(fitted)
+            done = word.end
     return tuple(spans)
 
 
