@@ -40,6 +40,7 @@ class Incoming:
         tell: what else was said about it before it was spoken, to be done when that begins.
         warned: the agent knows that what it says comes too late.
         spans: words and phonemes that came so far.
+        phonetic: the agent says itself how its words sound.
         pronouncing: texts of it whose phonemes are being looked for.
     """
 
@@ -51,6 +52,7 @@ class Incoming:
     tell: list[Callable[[], None]] = field(default_factory=list)
     warned: bool = False
     spans: int = 0
+    phonetic: bool = False
     pronouncing: int = 0
     _items: deque[Sound | str] = field(default_factory=deque)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)

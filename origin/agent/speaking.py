@@ -198,6 +198,8 @@ class Speaking:
         incoming.count(len(spans))
         words = tuple(spans)
         self._when_spoken(incoming, lambda: self._voice.say_at(words))
+        if incoming.phonetic:
+            return
         incoming.pronouncing += 1
         self._pronunciation.words(self._hello.language, words, lambda found: self._pronounced(incoming, found))
 
@@ -222,6 +224,8 @@ class Speaking:
             self._pronounce(said.incoming, said.text, said.start, said.incoming.ticks)
 
     def _pronounce(self, incoming: Incoming, text: str, start: int, end: int) -> None:
+        if incoming.phonetic:
+            return
         incoming.pronouncing += 1
         self._pronunciation.text(
             self._hello.language, text, start, end, lambda found: self._pronounced(incoming, found, warn=False)
@@ -239,6 +243,7 @@ class Speaking:
             PhonemeSpan(one.symbol, _ticks(one.start_s), _ticks(one.end_s), one.stress) for one in message.phonemes
         )
         incoming.count(len(spans))
+        incoming.phonetic = True
         if any(span.end < span.start for span in spans):
             raise RemoteProtocolError("bad-times", "A phoneme ends before it begins.")
         self._place(incoming, spans)

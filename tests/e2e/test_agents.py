@@ -1,0 +1,79 @@
+"""Somebody else's agents with a face: the examples, started as they say themselves, against a real origin and POP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.limits import MEDIA_CLOCK_HZ
+from loadtests.stack import Stack
+from loadtests.turn import Turn, ask, settle
+from loadtests.viewer import Viewer
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+ROOT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def example(name: str, stack: Stack) -> AsyncIterator[str]:
+    """Run an example. Returns: where viewers ask it for a session."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(ROOT / "examples" / name), stack.origin_url, str(port), cwd=ROOT
+    )
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    break
+                assert process.returncode is None, "the example has ended"
+                await asyncio.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+def jaw(viewer: Viewer) -> np.ndarray:
+    return np.array([drawn.jaw_open for drawn in viewer.recording.drawn])
+
+
+def in_sync(turn: Turn) -> None:
+    """The lips lie on the voice at the viewer as they did at the POP, to within a tick."""
+    assert turn.av_offset_ms is not None
+    assert abs(turn.av_offset_ms) < 25
+
+
+def pitch_hz(sound: np.ndarray) -> float:
+    """The strongest tone below 400 Hz."""
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(sound.size)))
+    low = np.arange(spectrum.size) * MEDIA_CLOCK_HZ / sound.size
+    return float(low[int(np.argmax(np.where((low > 60) & (low < 400), spectrum, 0)))])
+
+
+async def test_thirty_lines_of_websocket_are_heard_and_seen(stack: Stack) -> None:
+    async with (
+        example("agent_websocket.py", stack) as address,
+        Viewer.connect(origin=address, pop=stack.pop_url) as viewer,
+    ):
+        assert await settle(viewer, timeout_s=15.0)
+        turn = await ask(viewer, text="good morning everybody")
+        assert turn.reply_text == "You said good morning everybody"
+        assert pitch_hz(turn.reply_audio) == pytest.approx(120, abs=6), "the agent's own voice, not the origin's"
+        assert turn.first_audio_ms is not None and turn.first_audio_ms < 1_000
+        in_sync(turn)
+        assert jaw(viewer).max() > 0.15 and turn.faults == ()
+        print("agent_websocket:", turn.av_offset_ms, turn.first_audio_ms, jaw(viewer).max())
