@@ -7,6 +7,7 @@ The viewer's microphone and typed text come in, the bot's voice goes out; the or
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, Final
 
 from pipecat.frames.frames import (
@@ -33,7 +34,7 @@ from pipecat.transports.base_input import BaseInputTransport
 from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import BaseTransport, TransportParams
 
-from core.limits import MEDIA_CLOCK_HZ
+from core.limits import AGENT_WORDS_MAX, MEDIA_CLOCK_HZ
 from core.speech.agent_messages import (
     AgentEvent,
     AgentMood,
@@ -67,6 +68,8 @@ _AHEAD_S: Final = 0.5
 """How far the bot's sound runs ahead of real time: that rides out a busy machine, and an interruption drops it."""
 _LATE_S: Final = 1.0
 """So long after its last sound was due the bot may still be heard."""
+_WORD_S_MIN: Final = 0.1
+"""How long the last word of a voice lasts that tells only when words begin, at least."""
 _GAP_S: Final = 0.1
 _FILL_S_MAX: Final = 3.0
 _SILENCE: Final = bytes(_MICROPHONE_HZ // 50 * 2)
@@ -266,7 +269,9 @@ class _Output(BaseOutputTransport):
         self._came_s = 0.0
         self._clause_at: dict[int, float] = {}
         self._base_ns = 0
+        self._coming, self._going = 0, 0
         self._word: tuple[str, float] | None = None
+        self._words: deque[tuple[int, TimedWord]] = deque(maxlen=AGENT_WORDS_MAX)
 
     async def start(self, frame: StartFrame) -> None:
         """See BaseOutputTransport."""
@@ -300,8 +305,10 @@ class _Output(BaseOutputTransport):
                 case OutputAudioRawFrame():
                     if not self._came_s:
                         self._base_ns = self.get_clock().get_time()
+                        self._coming += 1
                     self._came_s += len(frame.audio) / (2 * frame.num_channels * frame.sample_rate)
                 case TTSStoppedFrame():
+                    await self._flush_word()
                     self._came_s = 0.0
                 case ClauseTimesFrame():
                     self._clause_at[frame.id] = self._came_s
@@ -360,11 +367,12 @@ class _Output(BaseOutputTransport):
     async def _begin(self) -> None:
         if not self._open:
             self._open = True
+            self._going += 1
             await self._client.send(UtteranceBegin())
+            await self._send_words()
 
     async def _end(self) -> None:
         if self._open:
-            await self._flush_word()
             self._open = False
             await self._client.send(UtteranceEnd())
 
@@ -373,6 +381,7 @@ class _Output(BaseOutputTransport):
         audible = self._open or asyncio.get_running_loop().time() < self._due + _LATE_S
         self._came_s, self._word, self._announced = 0.0, None, ""
         self._clause_at.clear()
+        self._words.clear()
         self._due = 0.0
         if self._open:
             await self._end()
@@ -398,7 +407,16 @@ class _Output(BaseOutputTransport):
 
     async def _flush_word(self, until_s: float | None = None) -> None:
         word, self._word = self._word, None
-        if word is not None and word[0] and self._open:
+        if word is not None and word[0]:
             text, start_s = word
-            end_s = max(start_s, until_s if until_s is not None else start_s + 0.06 * len(text))
-            await self._client.send(Words(words=(TimedWord(text, start_s, end_s),)))
+            end_s = max(start_s, until_s if until_s is not None else max(self._came_s, start_s + _WORD_S_MIN))
+            self._words.append((self._coming, TimedWord(text, start_s, end_s)))
+            await self._send_words()
+
+    async def _send_words(self) -> None:
+        """Those of the utterance that is going out; the others wait for theirs."""
+        ready: list[TimedWord] = []
+        while self._open and self._words and self._words[0][0] <= self._going:
+            ready.append(self._words.popleft()[1])
+        if ready:
+            await self._client.send(Words(words=tuple(ready)))

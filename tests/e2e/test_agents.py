@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from core.limits import MEDIA_CLOCK_HZ
+from loadtests.audio import read_audio
 from loadtests.stack import Stack
 from loadtests.turn import Turn, ask, settle
 from loadtests.viewer import Viewer
@@ -21,6 +22,7 @@ from loadtests.viewer import Viewer
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests/data"
 
 
 @asynccontextmanager
@@ -77,3 +79,24 @@ async def test_thirty_lines_of_websocket_are_heard_and_seen(stack: Stack) -> Non
         in_sync(turn)
         assert jaw(viewer).max() > 0.15 and turn.faults == ()
         print("agent_websocket:", turn.av_offset_ms, turn.first_audio_ms, jaw(viewer).max())
+
+
+async def test_a_pipecat_bot_has_a_face(stack: Stack) -> None:
+    async with (
+        example("pipecat_bot.py", stack) as address,
+        Viewer.connect(origin=address, pop=stack.pop_url) as viewer,
+    ):
+        assert await settle(viewer, timeout_s=15.0)
+        typed = await ask(viewer, text="what is a planetarium")
+        assert "dome" in typed.reply_text and typed.faults == ()
+        in_sync(typed)
+        assert jaw(viewer).max() > 0.15
+        spoken = await ask(viewer, samples=read_audio(DATA / "mars.wav", length_s_max=10.0))
+        assert "Mars" in spoken.reply_text and spoken.faults == ()
+        assert "mars" in spoken.transcript.lower(), "what the bot understood is a caption"
+        in_sync(spoken)
+        cut = await ask(viewer, text="tell me about saturn", listen_s=1.0)
+        heard_s = cut.reply_audio.size / MEDIA_CLOCK_HZ
+        assert heard_s < 2.5, "the viewer asked for silence"
+        print("pipecat_bot:", typed.av_offset_ms, typed.first_audio_ms, spoken.first_audio_ms, heard_s)
+        print(typed.reply_text, "|", spoken.reply_text, "|", spoken.transcript, "|", cut.reply_text)

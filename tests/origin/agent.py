@@ -61,13 +61,7 @@ class Origin:
             response = await http.post(f"{self.url}/v1/sessions", json={"mode": "agent"})
         assert response.status_code == 201
         talk = Talk(self, response.json())
-        inbox = await self.bus.subscribe(down_subject(talk.id))
-
-        async def read() -> None:
-            async for message in inbox:
-                talk.received.append(decode_down(message.payload))
-
-        self.readers.append(asyncio.create_task(read()))
+        await talk.listen()
         return talk
 
 
@@ -86,6 +80,16 @@ class Talk:
         session = self.origin.broker.agent_session(self.id)
         assert session is not None
         return session
+
+    async def listen(self) -> None:
+        """Be the POP of this session."""
+        inbox = await self.origin.bus.subscribe(down_subject(self.id))
+
+        async def read() -> None:
+            async for message in inbox:
+                self.received.append(decode_down(message.payload))
+
+        self.origin.readers.append(asyncio.create_task(read()))
 
     async def up(self, message: UpMessage) -> None:
         await self.origin.bus.publish(up_subject(self.id), encode(message))
