@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from typing import Final, Literal, Protocol
 
 from core.errors import FabricError, RemoteProtocolError
 from core.fabric.bus import Bus, Subscription
 from core.limits import (
     AGENT_GRACE_S,
+    AGENT_MISSED_MAX,
     AGENT_SOUND_S_MAX,
     AGENT_STALL_S_MAX,
     AGENT_TOKEN_LIFETIME_S,
@@ -115,6 +117,7 @@ class AgentSession:
         self._idle_s_max = idle_s_max
         self._passes = Passes(shared.entropy)
         self._link: AgentLink | None = None
+        self._missed: deque[TypedText] = deque(maxlen=AGENT_MISSED_MAX)
         self._viewer = ""
         self._user_speaking = False
         self._turn_id = 0
@@ -206,6 +209,8 @@ class AgentSession:
                 sound_s_max=AGENT_SOUND_S_MAX,
             )
         )
+        while self._missed:
+            link.send(self._missed.popleft())
         return self._speaking
 
     def detach(self, link: AgentLink) -> None:
@@ -303,12 +308,12 @@ class AgentSession:
             self.dropped += 1
             return
         self._turn_id += 1
-        if self._link is None:
-            self._send(Fault(code="agent-lost", message="The character's agent is away and cannot answer."))
-            self._turn("idle")
-            return
         self._turn("thinking")
-        self._tell(TypedText(text=text.strip()))
+        typed = TypedText(text=text.strip())
+        if self._link is None:
+            self._missed.append(typed)  # it is asked when it is there, or there again
+        else:
+            self._link.send(typed)
 
     def _barge_in(self, received: BargeIn) -> None:
         name, heard_s, text = self._speaking.cut(received.utterance_id, received.heard_until)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect
 
 from core.limits import MEDIA_CLOCK_HZ
+from core.session.state import FaceState
 from loadtests.audio import read_audio
 from loadtests.stack import Stack
 from loadtests.turn import Turn, ask, settle
-from loadtests.viewer import Viewer
+from loadtests.viewer import Ticket, Viewer
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -100,3 +104,40 @@ async def test_a_pipecat_bot_has_a_face(stack: Stack) -> None:
         assert heard_s < 2.5, "the viewer asked for silence"
         print("pipecat_bot:", typed.av_offset_ms, typed.first_audio_ms, spoken.first_audio_ms, heard_s)
         print(typed.reply_text, "|", spoken.reply_text, "|", spoken.transcript, "|", cut.reply_text)
+
+
+async def test_a_mouth_whose_agent_stalls_or_dies_rests_and_the_face_lives_on(stack: Stack) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = (await http.post(f"{stack.origin_url}/v1/sessions", json={"mode": "agent"})).json()
+    (pop,) = answer["pops"]
+    ticket = Ticket(
+        session_id=answer["session_id"], character="Mira", pop_name=pop["name"], pop_url=pop["url"], token=pop["token"]
+    )
+    # A voice without a word of text: its sound alone moves the mouth.
+    speech = read_audio(DATA / "mars.wav", length_s_max=10.0)
+    voice = np.asarray(speech * 32_000, "<i2").tobytes()
+    viewer = Viewer(ticket)
+    try:
+        async with connect(answer["agent"]["url"]) as agent:
+            await agent.send(json.dumps({"type": "hello", "token": answer["agent"]["token"], "sample_rate": 48_000}))
+            await viewer.start()
+            await asyncio.sleep(0.5)
+            await agent.send(json.dumps({"type": "utterance-begin"}))
+            await agent.send(voice)
+            assert await viewer.wait_until(lambda v: any(block.voice for block in v.recording.heard), 5.0)
+            await asyncio.sleep(speech.size / MEDIA_CLOCK_HZ)
+            assert jaw(viewer).max() > 0.1
+            await asyncio.sleep(1.0)
+            viewer.recording.clear()
+            await asyncio.sleep(1.0)  # in mid-utterance, without sound
+            assert jaw(viewer).max() < 0.05
+        await agent.wait_closed()
+        viewer.recording.clear()
+        await asyncio.sleep(1.5)  # the agent is gone, and may come back
+        assert len(viewer.recording.arrivals) > 10, "the face lives"
+        assert viewer.screen.state is FaceState.IDLE
+        assert jaw(viewer).max() < 0.05
+        faults = [event.data["d"]["code"] for event in viewer.recording.control if event.data.get("t") == "fault"]
+        assert faults == ["agent-lost"]
+    finally:
+        await viewer.aclose()

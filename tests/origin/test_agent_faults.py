@@ -226,11 +226,12 @@ async def test_an_agent_that_is_lost_in_mid_sentence_may_come_back(shared: Share
         assert end.packets == 26, "what came of it is spoken"
         assert (await talk.wait(Fault)).code == "agent-lost"
         await talk.up(UserText(text="are you there?"))
-        await talk.wait(Fault, count=2)
-        assert talk.all(TurnState)[-1].state == "idle"
+        await talk.wait(TurnState, count=3)
+        assert talk.all(TurnState)[-1].state == "thinking"
         async with talk.agent(welcome["resume_token"]) as agent:
             again = await agent.wait("welcome")
             assert again["resume_token"] != welcome["resume_token"]
+            assert (await agent.wait("user-text"))["text"] == "are you there?"
             await agent.say(tone(0.1))
             assert (await talk.wait(SpeechEnd, count=2)).utterance_id == 2
             async with talk.agent(again["resume_token"]) as heir:
