@@ -131,8 +131,6 @@ async def test_a_mouth_whose_agent_stalls_or_dies_rests_and_the_face_lives_on(st
             viewer.recording.clear()
             await asyncio.sleep(1.0)  # in mid-utterance, without sound
             assert jaw(viewer).max() < 0.05
-        await agent.wait_closed()
-        viewer.recording.clear()
         await asyncio.sleep(1.5)  # the agent is gone, and may come back
         assert len(viewer.recording.arrivals) > 10, "the face lives"
         assert viewer.screen.state is FaceState.IDLE
