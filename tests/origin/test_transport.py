@@ -191,7 +191,7 @@ async def test_the_bot_interrupts_itself(shared: Shared) -> None:
     async with running(shared) as origin, bot(origin) as (talk, brain, _):
         await brain.say(tone(5.0), 24_000)
         await talk.wait(SpeechPacket, count=10)
-        await brain.broadcast_interruption()
+        await brain.broadcast_interruption()  # type: ignore[no-untyped-call]
         assert (await talk.wait(SpeechCancel)).utterance_id == 1
         await brain.say(tone(0.2), 24_000)
         assert (await talk.wait(SpeechEnd)).utterance_id == 2
