@@ -19,7 +19,7 @@ EXTRAS := dev edge espeak loadtests origin
 ARGS ?=
 export STRICT ?=
 
-.PHONY: help run setup test check fix bench sim e2e distill lock clean check-ruff check-mypy check-basedpyright check-imports \
+.PHONY: help run setup test check fix bench sim e2e distill testdistill lock clean check-ruff check-mypy check-basedpyright check-imports \
 	check-tidy check-vectors check-client
 
 help: ## What there is to do
@@ -84,11 +84,16 @@ bench: setup ## Measure: make bench ARGS="wire --quick"; without ARGS, what ther
 sim: setup ## Sessions over bad links in virtual time: make sim ARGS="--seeds 10000", or --seed N to replay one
 	@$(BIN)/python -m tests.sim $(ARGS)
 
-distill: $(STAMPS)/distill ## Make the student animator anew: corpus, training, INT8, report (ARGS="--steps 400" for a try)
+distill: $(STAMPS)/distill ## Make the student animator anew, from corpus to cards (ARGS="--steps 400" for a try)
+	@.ci/flite
 	@$(BIN)/visavis distill corpus
 	@$(BIN)/visavis distill train $(ARGS)
 	@$(BIN)/visavis distill quantize
-	@$(BIN)/visavis distill evaluate --report out
+	@$(BIN)/visavis distill evaluate --report out --cards
+	@git diff --quiet -- edge/models/student.json && echo "the same bits as before" || echo "other bits than before"
+
+testdistill: $(STAMPS)/distill ## The tests of training, which need PyTorch; none may be skipped
+	@STRICT=1 $(BIN)/python -m pytest tests/origin/distill $(ARGS)
 
 lock: $(BIN)/python ## Choose the versions of all dependencies anew
 	@$(BIN)/python -c 'import uv' 2>/dev/null || $(BIN)/python -m pip install --quiet uv

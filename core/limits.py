@@ -61,6 +61,20 @@ SPEECH_STALL_S_MAX: Final = 15.0
 PHONEMES_PER_PACKET_MAX: Final = 16
 TEXT_CHARS_MAX: Final = 2_000
 """Longest text a viewer may type."""
+ADAPT_MATERIAL_S_MIN: Final = 20.0
+"""Recordings to fit a character to: with less, the held-out quarter says nothing."""
+ADAPT_MATERIAL_S_MAX: Final = 1_800.0
+"""Beyond it nothing is gained and the memory of a small machine ends."""
+RECORDING_S_MAX: Final = 600.0
+"""One WAV file of a recording."""
+RECORDING_RATE_HZ_MIN: Final = 16_000
+"""What a recording must have been sampled with: log-mel reaches to 7,800 Hz."""
+RECORDING_AUDIBLE_PART_MIN: Final = 0.05
+"""Of a recording's frames; below it, it is silence."""
+RECORDING_CLIPPED_PART_MAX: Final = 0.01
+"""Samples at full scale: more is distortion that no microphone has to make."""
+RECORDING_OFFSET_MAX: Final = 0.05
+"""Mean of a recording's samples, of full scale: a sound card with more is broken."""
 
 # --- agents ------------------------------------------------------------------------------------------------------
 AGENT_TOKEN_LIFETIME_S: Final = 60.0

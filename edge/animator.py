@@ -26,10 +26,10 @@ from core.avatar.frame import AnimationFrame
 from core.avatar.rotation import quaternions
 from core.errors import LocalProtocolError
 from core.limits import BLENDSHAPE_COUNT, JOINT_COUNT, LOG_MEL_BANDS, MEDIA_CLOCK_HZ
-from core.session.state import FaceState
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import MOUTH, OUTPUTS
 from core.speech.visemes import ARTICULATORS
+from edge.animator_row import AnimatorRow
 from edge.easing import Easing
 from edge.mouths import Mouths, Plans
 from edge.student import Student
@@ -58,32 +58,6 @@ _SEALS: Final = slice(_COUNT, len(MOUTH))
 
 TierChange = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.int8]]
 """Tiers (indices of TIERS) and activity (0 to 1) of all sessions into the tiers they should have."""
-
-
-@dataclass(slots=True)
-class AnimatorRow:
-    """What one session's frame needs.
-
-    Attributes:
-        slot: from `Animator.open`.
-        media_time: unwrapped 48 kHz ticks of this frame.
-        state: what the face is doing.
-        utterance_id: the utterance whose sound this frame accompanies, 0 = silence.
-        utterance_ticks: position of this frame within that utterance; negative shortly before its sound.
-        log_mel: 40 bytes of `core.speech.features`, or b"" (any other length counts as b"").
-        user_level: the user's speech energy in [0, 1].
-        heard: what the student hears with this frame, from `core.stream.speech_track.SpeechTrack.hear`: log-mel through
-            LOOKAHEAD_FRAMES after it that no frame before had; b"" when nothing is new, and the mouth stands still.
-    """
-
-    slot: int
-    media_time: int
-    state: FaceState
-    utterance_id: int = 0
-    utterance_ticks: int = 0
-    log_mel: bytes = b""
-    user_level: float = 0.0
-    heard: bytes = b""
 
 
 @dataclass(slots=True)

@@ -132,7 +132,8 @@ class LiveSpeech:
         self._voice.push(packet)
 
     def end(self, utterance_id: int) -> None:
-        """The utterance is over; others may be."""
+        """The utterance is over; its last packet is handed on at once. Others may be over, too."""
         if self._voice is not None and utterance_id == self._utterance_id:
             self._voice.end()
             self._voice = None
+            self._voices.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,7 @@ from core.limits import MEDIA_CLOCK_HZ, UTTERANCES_PER_SLOT_MAX
 from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, REST_ROW, MouthCurve, draw, resolve
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import MOUTH, PLAN
-
-if TYPE_CHECKING:
-    from edge.animator import AnimatorRow
+from edge.animator_row import AnimatorRow
 
 __all__ = ["Mouths", "Plans"]
 

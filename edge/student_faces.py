@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.limits import LOG_MEL_BANDS, STUDENT_CATCH_UP_FRAMES_MAX
 from core.speech.student_layout import FIDELITIES, INPUTS, MOOD, MOUTH, OUTPUTS, PLAN, STATE_ROWS
+from edge.animator_row import AnimatorRow
 from edge.mouths import Plans
 from edge.student import Student
-
-if TYPE_CHECKING:
-    from edge.animator import AnimatorRow
 
 __all__ = ["EASED", "RULES", "TIERS", "Answers", "StudentFaces"]
 

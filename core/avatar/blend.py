@@ -11,9 +11,9 @@ from core.avatar.expression import CHANNELS, channel
 from core.limits import BLENDSHAPE_COUNT, EYE_STEP_RAD_MAX, JOINT_STEP_RAD_MAX, LID_STEP_MAX, PTIME_MS, WEIGHT_STEP_MAX
 from core.speech.visemes import ARTICULATORS
 
-__all__ = ["STEP_MAX", "layer_mouth", "limit_steps"]
+__all__ = ["BITE", "JAW_LEFT", "SHOWN", "SHUT", "STEP_MAX", "layer_mouth", "limit_steps"]
 
-_SHOWN: Final[dict[str, tuple[tuple[str, float], ...]]] = {
+SHOWN: Final[dict[str, tuple[tuple[str, float], ...]]] = {
     "jaw": (("jawOpen", 1.0),),
     "funnel": (("mouthFunnel", 1.0),),
     "pucker": (("mouthPucker", 1.0),),
@@ -29,7 +29,7 @@ _SHOWN: Final[dict[str, tuple[tuple[str, float], ...]]] = {
 
 def _mouth_matrix() -> NDArray[np.float32]:
     matrix = np.zeros((len(ARTICULATORS), BLENDSHAPE_COUNT), dtype=np.float32)
-    for articulator, shown in _SHOWN.items():
+    for articulator, shown in SHOWN.items():
         for name, gain in shown:
             matrix[ARTICULATORS.index(articulator), channel(name)] = gain
     return matrix
@@ -45,16 +45,16 @@ _PUFF: Final = channel("cheekPuff")
 _PUFF_SOURCE: Final = ARTICULATORS.index("puff")
 _PUFF_GAIN: Final = 0.16
 
-_SHUT: Final[dict[str, float]] = {
+SHUT: Final[dict[str, float]] = {
     "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0, "mouthUpperUpLeft": 0.0,
     "mouthUpperUpRight": 0.0, "tongueOut": 0.0, "mouthRollLower": 0.18, "mouthRollUpper": 0.14, "mouthPressLeft": 0.18,
     "mouthPressRight": 0.18, "mouthShrugLower": 0.0,
 }  # fmt: skip
 """Lips that touch: nothing parts them. Rounding stays ("boom")."""
-_JAW_LEFT: Final = (0.01, 0.08, 0.03)
+JAW_LEFT: Final = (0.01, 0.08, 0.03)
 """Jaw behind shut lips: offset, part of what its neighbours want, most. `mouthClose` seals exactly as much, so
 the lips meet in rigs that subtract it from the jaw and, but for a hair, in those that multiply."""
-_BITE: Final[dict[str, float]] = {
+BITE: Final[dict[str, float]] = {
     "jawOpen": 0.07, "mouthClose": 0.02, "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0,
     "mouthUpperUpLeft": 0.16, "mouthUpperUpRight": 0.16, "tongueOut": 0.0, "mouthRollLower": 0.42,
 }  # fmt: skip
@@ -69,8 +69,8 @@ def _posture(table: dict[str, float]) -> tuple[NDArray[np.float32], NDArray[np.f
     return mask, pose
 
 
-_SHUT_MASK, _SHUT_POSE = _posture(_SHUT)
-_BITE_MASK, _BITE_POSE = _posture(_BITE)
+_SHUT_MASK, _SHUT_POSE = _posture(SHUT)
+_BITE_MASK, _BITE_POSE = _posture(BITE)
 
 
 def _step_max() -> NDArray[np.float32]:
@@ -117,7 +117,7 @@ def layer_mouth(
     weights *= 1.0 - lips * _SHUT_MASK
     weights += lips * _SHUT_POSE
     jaw, shut = pose[:, _JAW], lips[:, 0]
-    offset, part, most = _JAW_LEFT
+    offset, part, most = JAW_LEFT
     left = np.minimum(offset + part * np.maximum(jaw, 0.0), most)
     pose[:, _JAW] = jaw + (left - jaw) * shut
     pose[:, _CLOSE] += (left - pose[:, _CLOSE]) * shut

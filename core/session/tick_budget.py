@@ -19,6 +19,7 @@ PHASE_S: Final = TICK_S / PHASES_PER_TICK
 _MEAN_S: Final = 1.0
 _KEPT: Final = 1.0 - math.exp(-TICK_S / _MEAN_S)
 """Weight of a phase's newest round in its mean."""
+_OTHERS: Final = 3.0
 _OUTLIER: Final = 4.0
 """A single stall counts as at most so many budgets: it is over, and says nothing of the next second."""
 
@@ -57,8 +58,9 @@ class TickBudget:
 
     @property
     def load(self) -> float:
-        """How long after it was due the slowest phase is done, as a part of its time; above 1 the next one waits."""
-        return max(self._done_s) / PHASE_S
+        """How long after it was due the slowest phase is done, as a part of its time; above 1 the next one waits. What
+        others make it late by counts in proportion to its own work: where that is little, less of it would not help."""
+        return max(map(min, self._done_s, (_OTHERS * busy_s for busy_s in self._busy_s))) / PHASE_S
 
     @property
     def busy(self) -> float:

@@ -214,9 +214,10 @@ class MouthCurve:
             return REST_ROW
         row: NDArray[np.float32] = grid[offset]
         rest = ticks - index * STEP_TICKS
-        if rest:
-            row = row + (grid[offset + 1] - row) * np.float32(rest / STEP_TICKS)
-        return row
+        if rest == 0:
+            return row
+        mixed: NDArray[np.float32] = row + (grid[offset + 1] - row) * np.float32(rest / STEP_TICKS)
+        return mixed
 
     def sample_into(self, ticks: int, low: NDArray[np.float32], high: NDArray[np.float32]) -> float:
         """Write the two grid rows around a position into `low` and `high`, both float32[CURVE_COLUMNS].
@@ -377,6 +378,6 @@ _STRESS_SCALE: Final = tuple(
     for jaw, lips in ((0.88, 0.9), (1.0, 1.0), (1.18, 1.12), (1.1, 1.05))
 )
 """Unstressed, secondary, primary; the last (index -1) is the glide after a stressed nucleus."""
-REST_ROW: Final = _rest_rows(1)[0]
+REST_ROW: Final[NDArray[np.float32]] = _rest_rows(1)[0]
 REST_ROW.flags.writeable = False
 """float32[CURVE_COLUMNS]: nobody speaks."""

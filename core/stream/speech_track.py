@@ -71,9 +71,8 @@ class _Utterance:
         self.log_mel = _SILENT_LOG_MEL
         """The newest frame that was given."""
 
-    @property
-    def starved(self) -> bool:
-        """Nothing of it may play now."""
+    def starves(self) -> bool:
+        """Whether nothing of it may play now."""
         if not self.packets:
             self.filling = True
         elif self.total is not None or len(self.packets) > self.lead:
@@ -193,7 +192,7 @@ class SpeechTrack:
         if not self._utterances or self._utterances[0].utterance_id != utterance_id:
             return b""
         utterance = self._utterances[0]
-        item = None if utterance.starved else utterance.packets.get(utterance.next_index)
+        item = None if utterance.starves() else utterance.packets.get(utterance.next_index)
         return item[0].opus if item else b""
 
     def hear(self, ahead: int) -> bytes:
@@ -235,7 +234,7 @@ class SpeechTrack:
         index, total = utterance.next_index, utterance.total
         if total is not None and index >= total:  # its end was announced only after its last packet had left
             return self._finish(utterance, index * TICK_SAMPLES)
-        if utterance.starved:
+        if utterance.starves():
             if total is None and self._stalled_ticks < _STALL_TICKS_MAX:
                 self._stalled_ticks += 1
                 if index > 0:

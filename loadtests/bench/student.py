@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ConfigError
 from core.limits import LOG_MEL_BANDS
 from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, MouthCurve, resolve
 from core.speech.features import log_mel, window_samples
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import FIDELITIES, INPUTS, MOUTH, PLAN
-from edge.student import Student, find_student_files
+from edge.student import PRECISIONS, Student, StudentFiles, find_student_files
 from loadtests.bench.harness import Result
-from origin.distill.corpus import Clip, build
-from origin.distill.examine import Examined, answer, examine, lessons_of, open_model, rules
-from origin.distill.recordings import load_recordings
+from origin.distill.evaluate import natural_speech, trial_files
+from origin.distill.examine import Examined, answer, examine, open_model
+from origin.distill.measure import HEARD, Measured, exam, measure, measure_character
+from origin.distill.ship import read_record
 from origin.distill.teacher import load_styles
 
 __all__ = ["DESCRIPTION", "add_arguments", "run"]
@@ -41,55 +41,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--natural", type=Path, help="folder of recordings (WAV with text) to judge the audio-only face by"
     )
+    parser.add_argument("--trials", type=Path, help="folder of what `visavis distill quantize` only tried")
     parser.add_argument("--models", type=Path, help="folder of the student (default: edge/models)")
 
 
 def run(options: argparse.Namespace) -> Result:
     """Measure."""
     folder, files = find_student_files(options.models)
-    clips = build(_MINUTES_QUICK if options.quick else _MINUTES, seed=_SEED, held_out=True, situations=1)
-    lessons = lessons_of(clips)
-    table: dict[str, dict[str, Any]] = {"rules, phonemes": _row(examine(rules(lessons), lessons))}
-    best: dict[str, Examined] = {}
-    for precision in files.models:
-        for fidelity in FIDELITIES:
-            model = open_model(folder / files.models[precision][fidelity])
-            for name, plans in (("phonemes", [lesson.plan for lesson in lessons]), ("audio", None)):
-                examined = examine(answer(model, [clip.clean for clip in clips], plans), lessons)
-                table[f"{precision} {fidelity}, {name}"] = _row(examined)
-                best[f"{precision} {fidelity} {name}"] = examined
-    table.update(_characters(folder, files.models, files.styles, clips))
-    heard = answer(open_model(folder / files.models["fp32"]["high"]), [clip.heard[0] for clip in clips], None)
-    table["fp32 high, audio, recorded"] = _row(examine(heard, lessons))
-    with_phonemes, audio = best["fp32 high phonemes"], best["fp32 high audio"]
+    clips, lessons = exam(_MINUTES_QUICK if options.quick else _MINUTES, seed=_SEED)
+    measured = measure(folder, files.models, clips, lessons, _BATCHES)
+    table: dict[str, dict[str, Any]] = {"rules, phonemes": _row(measured.rules)}
+    for precision, names in files.models.items():
+        for fidelity, name in names.items():
+            for heard in HEARD:
+                table[f"{precision} {fidelity}, {heard}"] = _row(measured.rows[name].examined[heard])
+    high = folder / files.models["fp32"]["high"]
+    for style in load_styles():
+        if style.name in files.styles:
+            film = np.load(folder / files.styles[style.name], allow_pickle=False)
+            table[f"fp32 high, phonemes, {style.name}"] = _row(measure_character(high, style, film, clips))
+    heard_again = answer(open_model(high), [clip.heard[0] for clip in clips], None)
+    table["fp32 high, audio, recorded"] = _row(examine(heard_again, lessons))
+    figures = _figures(folder, files, measured)
+    costs = _costs(folder, list(PRECISIONS), 30 if options.quick else 150)
+    figures["us_per_frame_b64"] = min(costs[f"{precision} high"]["64"] for precision in PRECISIONS)
+    figures["us_per_frame_b64_with_features"] = _with_features(folder, 30 if options.quick else 100)
+    if options.natural is not None:
+        natural = natural_speech(options.natural, high)
+        table["fp32 high, audio, natural"] = _row(natural)
+        figures["r_jaw_natural"] = natural.marks.r["jaw"]
+        figures["r_mean_mouth_natural"] = natural.marks.r_mean_mouth
+    details = {"marks": table, "us_per_frame": costs, "clips": len(clips), "record": read_record(folder)}
+    details["steps"] = _steps(measured, files.models)
+    if options.trials is not None:
+        tried = trial_files(options.trials)
+        details["trials"] = _steps(measure(options.trials, tried, clips, lessons, _BATCHES), tried)
+    return Result(figures=figures, details=details)
+
+
+def _figures(folder: Path, files: StudentFiles, measured: Measured) -> dict[str, float]:
+    """Of the marks and sizes; "high" where nothing else is said."""
+
+    def marks(precision: str, heard: str) -> Examined:
+        return measured.rows[files.models[precision]["high"]].examined[heard]
+
+    with_phonemes, audio = marks("fp32", "phonemes"), marks("fp32", "audio")
     figures = {
         "mae_phonemes": with_phonemes.marks.mae_mouth,
         "mae_max_phonemes": max(with_phonemes.marks.mae.values()),
         "r_min_mouth_phonemes": with_phonemes.marks.r_min_mouth,
+        "r_min_mouth_rules": measured.rules.marks.r_min_mouth,
         "r_min_mouth_audio": audio.marks.r_min_mouth,
         "r_mean_mouth_audio": audio.marks.r_mean_mouth,
         "closure_recall": with_phonemes.closures.recall,
         "closure_recall_audio": audio.closures.recall,
+        "size_bytes_all": float(sum((folder / name).stat().st_size for name in files.sha256)),
     }
     if "int8" in files.models:
-        apart = [
-            best[f"int8 high {name}"].marks.mae_mouth - best[f"fp32 high {name}"].marks.mae_mouth
-            for name in ("phonemes", "audio")
-        ]
-        figures["int8_mae_delta"] = max(apart)
-        figures["size_bytes_int8"] = float(
-            sum((folder / name).stat().st_size for name in files.models["int8"].values())
-        )
-    figures["size_bytes_all"] = float(sum((folder / name).stat().st_size for name in files.sha256))
-    costs = _costs(folder, list(files.models), 30 if options.quick else 150)
-    figures["us_per_frame_b64"] = min(costs[f"{precision} high"]["64"] for precision in files.models)
-    figures["us_per_frame_b64_with_features"] = _with_features(folder, 30 if options.quick else 100)
-    if options.natural is not None:
-        natural = _natural(options.natural, folder / files.models["fp32"]["high"])
-        table["fp32 high, audio, natural"] = _row(natural)
-        figures["r_jaw_natural"] = natural.marks.r["jaw"]
-        figures["r_mean_mouth_natural"] = natural.marks.r_mean_mouth
-    return Result(figures=figures, details={"marks": table, "us_per_frame": costs, "clips": len(clips)})
+        apart = [marks("int8", heard).marks.mae_mouth - marks("fp32", heard).marks.mae_mouth for heard in HEARD]
+        sizes = [(folder / name).stat().st_size for name in files.models["int8"].values()]
+        figures |= {"int8_mae_delta": max(apart), "size_bytes_int8": float(sum(sizes))}
+    return figures
+
+
+def _steps(measured: Measured, files: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+    """What each step of compression costs and saves; the model alone, one thread."""
+    rows = {}
+    for precision, names in files.items():
+        for fidelity, name in names.items():
+            row = measured.rows[name]
+            rows[f"{precision} {fidelity}"] = {
+                "size_bytes": row.size_bytes,
+                "us_per_frame": {str(batch): round(cost, 2) for batch, cost in row.us_per_frame.items()},
+                **{f"mae_{heard}": round(row.examined[heard].marks.mae_mouth, 5) for heard in HEARD},
+                **{f"r_min_mouth_{heard}": round(row.examined[heard].marks.r_min_mouth, 4) for heard in HEARD},
+            }
+    return rows
 
 
 def _row(examined: Examined) -> dict[str, Any]:
@@ -103,30 +130,6 @@ def _row(examined: Examined) -> dict[str, Any]:
             "count": closures.count,
         },
     }
-
-
-def _characters(
-    folder: Path, models: dict[str, dict[str, str]], styles: dict[str, str], clips: list[Clip]
-) -> dict[str, dict[str, Any]]:
-    """Every character that the teacher knows, with phonemes."""
-    model = open_model(folder / models["fp32"]["high"])
-    rows = {}
-    for style in load_styles():
-        if style.name in styles:
-            lessons = lessons_of(clips, style)
-            film = np.load(folder / styles[style.name], allow_pickle=False)
-            said = answer(model, [clip.clean for clip in clips], [lesson.plan for lesson in lessons], film)
-            rows[f"fp32 high, phonemes, {style.name}"] = _row(examine(said, lessons))
-    return rows
-
-
-def _natural(folder: Path, model: Path) -> Examined:
-    """Recordings of people, without phonemes; the reference is the teacher on a forced alignment."""
-    clips = [clip for clip in load_recordings(folder) if clip.weights is None]
-    if not clips:
-        raise ConfigError(f"{folder} holds no recording with a text")
-    lessons = lessons_of(clips)
-    return examine(answer(open_model(model), [clip.clean for clip in clips], None), lessons)
 
 
 def _costs(folder: Path, precisions: list[str], rounds: int) -> dict[str, dict[str, float]]:

@@ -27,6 +27,7 @@ Samples = NDArray[np.float32]
 _OPUS_DELAY_SAMPLES: Final = 312
 """libopus looks 6.5 ms ahead; what comes out is late by that."""
 _OPUS_RATES_BPS: Final = (12_000, 16_000, 24_000, 32_000)
+_ECHOES: Final = 0.33
 _STEPS_PER_DB: Final = 255.0 / (CEILING_DB - FLOOR_DB)
 
 
@@ -143,9 +144,9 @@ def vary_log_mel(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray
     """
     batch = len(frames)
     bands = np.arange(LOG_MEL_BANDS, dtype=np.float32)
-    # Another vocal tract: formants move by up to 16 %, which on the mel scale is nearly a stretch of the upper bands.
-    stretch = rng.uniform(0.86, 1.16, (batch, 1)).astype(np.float32)
-    source = np.clip(bands * stretch + rng.uniform(-0.8, 0.8, (batch, 1)).astype(np.float32), 0, LOG_MEL_BANDS - 1.001)
+    # Another vocal tract: formants move by up to 20 %, which on the mel scale is nearly a stretch of the upper bands.
+    stretch = rng.uniform(0.82, 1.2, (batch, 1)).astype(np.float32)
+    source = np.clip(bands * stretch + rng.uniform(-1.2, 1.2, (batch, 1)).astype(np.float32), 0, LOG_MEL_BANDS - 1.001)
     low = source.astype(np.intp)
     part = (source - low)[:, None, :]
     values = frames.astype(np.float32)
@@ -153,10 +154,17 @@ def vary_log_mel(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray
     lower = values.transpose(0, 2, 1)[rows, low].transpose(0, 2, 1)
     upper = values.transpose(0, 2, 1)[rows, low + 1].transpose(0, 2, 1)
     values = lower + (upper - lower) * part
+    # Formants as wide or as narrow as this speaker has them, and peaks that stand out more or less.
+    around = np.concatenate([values[:, :, :1], values, values[:, :, -1:]], axis=2)
+    around = 0.25 * around[:, :, :-2] + 0.5 * around[:, :, 1:-1] + 0.25 * around[:, :, 2:]
+    values += (around - values) * rng.uniform(-0.8, 1.0, (batch, 1, 1)).astype(np.float32)
+    middle = values.mean(axis=2, keepdims=True)
+    values = middle + (values - middle) * rng.uniform(0.75, 1.2, (batch, 1, 1)).astype(np.float32)
     knots = np.linspace(0, LOG_MEL_BANDS - 1, 7)
     tone = np.stack([np.interp(bands, knots, draw) for draw in rng.normal(0.0, 4.0, (batch, 7))])
     level = rng.normal(0.0, 5.0, (batch, 1))
     values += ((tone + level) * _STEPS_PER_DB)[:, None, :].astype(np.float32)
+    values = _echoed(values, rng)
     # A floor of noise of its own tone, 20 to 80 dB below full scale; most recordings are quiet.
     floor_db = np.where(rng.random((batch, 1)) < 0.4, rng.uniform(-80.0, -45.0, (batch, 1)), -100.0)
     slope = rng.uniform(-12.0, 4.0, (batch, 1)) * (bands / LOG_MEL_BANDS)
@@ -165,3 +173,14 @@ def vary_log_mel(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray
     values = np.maximum(values, floor + flutter)
     values += flutter * 0.4
     return np.asarray(np.clip(values, 0.0, 255.0), dtype=np.float32)
+
+
+def _echoed(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """A third of the sequences with a wall nearby: each frame once more, 20 to 140 ms later and 3 to 20 dB weaker."""
+    heard = values.copy()
+    for row in np.flatnonzero(rng.random(len(values)) < _ECHOES):
+        delay, weaker = int(rng.integers(1, 8)), float(rng.uniform(3.0, 20.0)) * _STEPS_PER_DB
+        for late, level in ((delay, weaker), (2 * delay, 2.0 * weaker)):
+            if late < values.shape[1]:
+                np.maximum(heard[row, late:], values[row, :-late] - np.float32(level), out=heard[row, late:])
+    return heard

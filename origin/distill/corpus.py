@@ -7,7 +7,7 @@ voice, no accent variant and no written sentence.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,15 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError
-from core.limits import MEDIA_CLOCK_HZ, TICK_SAMPLES
+from core.limits import MEDIA_CLOCK_HZ, PTIME_MS, TICK_SAMPLES
 from core.speech.features import log_mel_frames
 from core.speech.messages import PhonemeSpan
 from origin.distill.augment import change_speed, record
+from origin.distill.flite import FLITE_VOICES, FliteSpeaker
 from origin.distill.people import Crowd
+from origin.distill.prosody import pitch_semitones
 from origin.distill.speaker import Speaker
 from origin.distill.texts import HELD_OUT, TRAINING, draw_text
 
-__all__ = ["HELD_OUT_VOICES", "TRAINING_VOICES", "Clip", "build", "load", "padded_frames", "save"]
+__all__ = ["HELD_OUT_VOICES", "TRAINING_VOICES", "Clip", "about", "build", "by_people", "load", "padded_frames", "save"]
 
 HELD_OUT_VOICES: Final = (
     "en-us+f2", "en-us+m3", "en-gb-x-rp+f4", "en-us+klatt3", "en-gb-x-rp+m7", "en-us+Alicia", "en-gb-x-rp+Lee",
@@ -42,9 +44,14 @@ TRAINING_VOICES: Final = tuple(
         ("en-us-nyc", "m2 f1 klatt steph3 robert Gene2 klatt5"),
         ("en-gb-x-gbcwmd", "m5 f3 grandpa marcelo"),
         ("en-us", "whisper whisperf croak"),
+        ("en-us", "Andrea Diogo Henrique Jacky Marco RicishayMax Storm Tweaky antonio ed iven klatt4 travis"),
+        ("en-gb-scotland", "Alex Mario boris iven2 pablo sandro"),
+        ("en-029", "Hugo Nguyen ian michel norbert"),
+        ("en", "announcer iven3 klatt6 miguel pedro RicishayMax2 iven4"),
     )
     for variant in variants.split()
 )
+_SPEEDS: Final = (0.84, 1.2)
 _LEAD_S: Final = (0.1, 0.6)
 _TAIL_S: Final = (0.2, 0.6)
 """Silence around each utterance: the mouth must also learn to be still."""
@@ -59,6 +66,7 @@ class Clip:
         spans: phonemes in ticks from the first frame on.
         clean: uint8[frames, 40].
         heard: uint8[situations, frames, 40], the same utterance as microphones hear it.
+        pitch: float32[frames], semitones (`origin.distill.prosody`).
         weights: float32[frames, 52] where somebody recorded a face, else None.
     """
 
@@ -66,6 +74,7 @@ class Clip:
     spans: tuple[PhonemeSpan, ...]
     clean: NDArray[np.uint8]
     heard: NDArray[np.uint8]
+    pitch: NDArray[np.float32]
     weights: NDArray[np.float32] | None = None
 
 
@@ -75,7 +84,7 @@ def padded_frames(pcm: NDArray[np.float32], sample_rate_hz: int = MEDIA_CLOCK_HZ
 
 
 def build(
-    minutes: float, *, seed: int, held_out: bool = False, situations: int = 3, others: int = 0,
+    minutes: float, *, seed: int, held_out: bool = False, situations: int = 3, others: int = 0, people: float = 0.0,
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[Clip]:  # fmt: skip
     """Synthesise a corpus.
@@ -85,26 +94,32 @@ def build(
         held_out: for evaluation: other voices, other sentences, no change of speed.
         situations: recordings of each utterance.
         others: how many other speakers say each utterance too (`origin.distill.people`).
+        people: part of the utterances in [0, 1] that voices learnt from people say (`origin.distill.flite`).
         progress: called with the part that is done, in [0, 1].
-    Raises: ConfigError: espeak-ng is not installed.
+    Raises: ConfigError: espeak-ng, or flite where people are wanted, is not installed.
     """
     rng = np.random.default_rng((seed, held_out))
-    voices = HELD_OUT_VOICES if held_out else TRAINING_VOICES
     clips: list[Clip] = []
     crowd = Crowd() if others else None
+    flite = FliteSpeaker() if people else None
     done_s, failures = 0.0, 0
     with Speaker() as speaker:
         while done_s < minutes * 60.0:
-            voice = voices[len(clips) % len(voices)]
             text = draw_text(rng, HELD_OUT if held_out else TRAINING)
-            rate, pitch, lively = int(rng.integers(120, 230)), int(rng.integers(20, 80)), int(rng.integers(20, 90))
-            spoken = speaker.say(text, voice=voice, rate_wpm=rate, pitch=pitch, pitch_range=lively)
+            if flite is not None and rng.random() < people:
+                voice = FLITE_VOICES[int(rng.integers(len(FLITE_VOICES)))]
+                spoken = flite.say(text, voice=voice, rate_wpm=int(rng.integers(130, 215)))
+            else:
+                voices = HELD_OUT_VOICES if held_out else TRAINING_VOICES
+                voice = voices[len(clips) % len(voices)]
+                rate, pitch, lively = int(rng.integers(120, 230)), int(rng.integers(20, 80)), int(rng.integers(20, 90))
+                spoken = speaker.say(text, voice=voice, rate_wpm=rate, pitch=pitch, pitch_range=lively)
             if spoken is None:
                 failures += 1
                 if failures > 20 + len(clips):
                     raise ConfigError(f"espeak-ng cannot speak {voice}: is it complete?")
                 continue
-            speed = 1.0 if held_out else float(rng.uniform(0.86, 1.16))
+            speed = 1.0 if held_out else float(rng.uniform(*_SPEEDS))
             pcm = spoken.pcm if held_out else change_speed(spoken.pcm, speed)
             clips.append(_clip(f"{voice}: {text}", pcm, spoken.spans, speed, situations, rng))
             if crowd is not None:
@@ -129,7 +144,26 @@ def _clip(
     )
     clean = padded_frames(whole)
     heard = [padded_frames(record(whole, rng)) for _ in range(situations)]
-    return Clip(name, moved, clean, np.stack(heard) if heard else np.zeros((0, *clean.shape), np.uint8))
+    pitch = pitch_semitones(whole, MEDIA_CLOCK_HZ, len(clean))
+    return Clip(name, moved, clean, np.stack(heard) if heard else np.zeros((0, *clean.shape), np.uint8), pitch)
+
+
+def by_people(clip: Clip) -> bool:
+    """Whether a voice learnt from people says it."""
+    return clip.name.partition(":")[0] in FLITE_VOICES
+
+
+def about(clips: Sequence[Clip]) -> dict[str, float | int]:
+    """What a training's record says about its corpus."""
+    people = [clip for clip in clips if by_people(clip)]
+    frames = sum(len(clip.clean) for clip in clips)
+    return {
+        "minutes": round(frames * PTIME_MS / 60_000.0, 1),
+        "clips": len(clips),
+        "voices": len({clip.name.partition(":")[0] for clip in clips}),
+        "part_by_people": round(sum(len(clip.clean) for clip in people) / max(frames, 1), 3),
+        "recordings_of_each": len(clips[0].heard),
+    }
 
 
 def save(path: Path, clips: list[Clip]) -> None:
@@ -137,11 +171,12 @@ def save(path: Path, clips: list[Clip]) -> None:
     lengths = np.array([len(clip.clean) for clip in clips], dtype=np.int64)
     about = [{"name": clip.name, "spans": msgspec.to_builtins(clip.spans)} for clip in clips]
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, NDArray[np.uint8] | NDArray[np.int64]] = {
+    arrays: dict[str, NDArray[np.uint8] | NDArray[np.int64] | NDArray[np.float16]] = {
         "lengths": lengths,
         "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
         "clean": np.concatenate([clip.clean for clip in clips]),
         "heard": np.concatenate([clip.heard for clip in clips], axis=1),
+        "pitch": np.concatenate([clip.pitch for clip in clips]).astype(np.float16),
     }
     np.savez(path, **arrays)  # type: ignore[arg-type]
 
@@ -150,7 +185,7 @@ def load(path: Path) -> list[Clip]:
     """Read clips back. Raises: ConfigError: the file is missing or is no corpus."""
     try:
         with np.load(path) as arrays:
-            lengths, clean, heard = arrays["lengths"], arrays["clean"], arrays["heard"]
+            lengths, clean, heard, pitch = (arrays[name] for name in ("lengths", "clean", "heard", "pitch"))
             about = json.loads(arrays["about"].tobytes())
     except (OSError, KeyError, ValueError) as error:
         raise ConfigError(f"{path} is no corpus ({error}); make one with `visavis distill corpus`") from None
@@ -161,6 +196,7 @@ def load(path: Path) -> list[Clip]:
             tuple(PhonemeSpan(*span) for span in entry["spans"]),
             clean[end - length : end],
             heard[:, end - length : end],
+            pitch[end - length : end].astype(np.float32),
         )
         for entry, length, end in zip(about, lengths.tolist(), ends.tolist(), strict=True)
     ]

@@ -1,184 +1,124 @@
-"""The report: one HTML file with its pictures inside: curves of student and teacher, a sheet of mouth shapes, marks."""
+"""The examination of what is shipped: a report with pictures, and a card for every artefact."""
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.errors import ConfigError
-from core.limits import PTIME_MS
 from core.speech.student_layout import FIDELITIES
-from origin.distill.corpus import Clip, build
-from origin.distill.examine import Examined, answer, examine, lessons_of, open_model, rules
-from origin.distill.marks import CHANNELS_MARKED, shown
+from origin.distill.cards import write_cards
+from origin.distill.examine import Examined, answer, examine, lessons_of, open_model
+from origin.distill.measure import Measured, exam, measure, measure_character
 from origin.distill.recordings import load_recordings
-from origin.distill.ship import MANIFEST
-from origin.distill.teacher import Lesson
+from origin.distill.report import page
+from origin.distill.ship import MANIFEST, model_name, read_manifest, read_record, write_record
+from origin.distill.teacher import load_styles
 
-__all__ = ["write_report"]
+__all__ = ["evaluate", "natural_speech", "trial_files"]
 
-_MINUTES: Final = 2.0
+_MINUTES: Final = 3.0
 _SEED: Final = 3
-_DRAWN: Final = ("jaw", "mouthClose", "pucker", "funnel", "rollLower", "lowerDown", "tongue", "browInner")
-_COLOURS: Final = {"teacher": "#888", "with phonemes": "#06c", "audio only": "#c40"}
-_WIDTH, _HEIGHT = 900, 90
-_SECONDS_DRAWN: Final = 3.5
-_SHAPES: Final = ("p", "f", "iː", "uː", "ɑː", "æ", "s", "ʃ", "w", "θ", "l", "ə")
-
-Track = NDArray[np.float32]
+"""Neither the corpus's own nor the benchmark's."""
+_TRIED: Final = ("pruned", "int4")
 
 
-def write_report(models: Path, folder: Path, *, natural: Path | None = None) -> Path:
+def evaluate(
+    models: Path, folder: Path, *, natural: Path | None = None, trials: Path | None = None, plain: Path | None = None,
+    cards: bool = False, minutes: float = _MINUTES, progress: Callable[[float, str], None] = lambda done, note: None,
+) -> Path:  # fmt: skip
     """Examine the shipped models on unheard voices and write `student.html`.
 
     Args:
         models: folder with the manifest. folder: where to write.
         natural: folder of recordings with texts.
-    Returns: the file.
+        trials: folder of what `quantize` only tried; marked where it is there.
+        plain: folder of a training without augmentation; compared on `natural` where both are there.
+        minutes: of speech to examine on.
+        cards: also write the cards and the findings into the training's record, beside the models.
+        progress: called with the part that is done and a note.
+    Returns: the report.
     Raises: ConfigError: there are no models, or the recordings cannot be read.
     """
-    try:
-        manifest = json.loads((models / MANIFEST).read_text(encoding="utf-8"))
-        files: dict[str, dict[str, str]] = manifest["models"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{models / MANIFEST} does not name a student: {error}") from None
-    clips = build(_MINUTES, seed=_SEED, held_out=True, situations=0)
-    lessons = lessons_of(clips)
-    rows: list[tuple[str, Examined]] = [("rules, phonemes", examine(rules(lessons), lessons))]
-    drawn: dict[str, list[Track]] = {"teacher": [lesson.targets for lesson in lessons]}
-    for precision, names in files.items():
-        for fidelity in FIDELITIES:
-            model = open_model(models / names[fidelity])
-            for title, plans in (("with phonemes", [lesson.plan for lesson in lessons]), ("audio only", None)):
-                said = answer(model, [clip.clean for clip in clips], plans)
-                rows.append((f"{precision} {fidelity}, {title}", examine(said, lessons)))
-                if precision == "fp32" and fidelity == "high":
-                    drawn[title] = said
+    manifest, record = read_manifest(models), read_record(models)
+    clips, lessons = exam(minutes, seed=_SEED)
+    progress(0.1, "exam")
+    measured = measure(models, manifest["models"], clips, lessons)
+    progress(0.5, "models")
+    if trials is not None and (tried := trial_files(trials)):
+        record["compression"] = _compression(measured, manifest, measure(trials, tried, clips, lessons))
+    progress(0.6, "trials")
+    high = models / manifest["models"]["fp32"]["high"]
+    characters = {}
+    for style in load_styles():
+        if style.name in manifest["styles"]:
+            film = np.load(models / manifest["styles"][style.name], allow_pickle=False)
+            characters[style.name] = measure_character(high, style, film, clips)
+    progress(0.8, "characters")
+    people: dict[str, Examined] = {}
     if natural is not None:
-        people = [clip for clip in load_recordings(natural) if clip.weights is None]
-        taught = lessons_of(people)
-        said = answer(open_model(models / files["fp32"]["high"]), [clip.clean for clip in people], None)
-        rows.append(("fp32 high, audio only, natural", examine(said, taught)))
+        people["after"] = natural_speech(natural, high)
+        if plain is not None and (plain / MANIFEST).is_file():
+            people["before"] = natural_speech(natural, plain / read_manifest(plain)["models"]["fp32"]["high"])
+            record["augmentation"] = _augmentation(people, read_record(plain))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "student.html"
-    path.write_text(_page(rows, clips, lessons, drawn), encoding="utf-8")
+    path.write_text(page(measured, manifest, record, characters, people), encoding="utf-8")
+    if cards:
+        write_record(models, record)
+        write_cards(models, manifest, record, measured, characters)
+    progress(1.0, "")
     return path
 
 
-def _page(
-    rows: Sequence[tuple[str, Examined]],
-    clips: Sequence[Clip],
-    lessons: Sequence[Lesson],
-    drawn: dict[str, list[Track]],
-) -> str:
-    chosen = max(range(len(clips)), key=lambda index: len(lessons[index].closures))
-    parts = [
-        "<!doctype html><meta charset=utf-8><title>Student</title>",
-        "<style>body{font:14px sans-serif;margin:2em;max-width:1000px}table{border-collapse:collapse;font-size:12px}"
-        "td,th{padding:2px 6px;text-align:right;border-bottom:1px solid #ddd}td:first-child{text-align:left}"
-        "figure{margin:1em 0}</style>",
-        "<h1>The student against its teacher</h1><p>Voices and sentences that were never trained on.</p>",
-        _marks_table(rows),
-        f"<h2>Curves</h2><p>{html.escape(clips[chosen].name)}; "
-        + ", ".join(f'<span style="color:{colour}">{name}</span>' for name, colour in _COLOURS.items())
-        + "; grey bars: the lips must be shut.</p>",
-        *(_curves(name, chosen, lessons, drawn) for name in _DRAWN),
-        "<h2>Mouth shapes</h2><p>What the sounds look like, half-way through each: teacher, student with phonemes, "
-        "student by ear.</p>",
-        _sheet(clips, drawn),
-    ]
-    return "\n".join(parts)
+def trial_files(folder: Path) -> dict[str, dict[str, str]]:
+    """What `quantize` left in a folder of trials: precision → fidelity → file."""
+    found = {precision: model_name(precision, "high") for precision in _TRIED}
+    return {precision: {"high": name} for precision, name in found.items() if (folder / name).is_file()}
 
 
-def _marks_table(rows: Sequence[tuple[str, Examined]]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in CHANNELS_MARKED)
-    lines = [
-        f"<table><tr><th>Pearson r</th>{head}<th>MAE, mouth</th><th>closures found</th><th>of those shown, right</th>"
-    ]
-    for title, examined in rows:
-        cells = "".join(f"<td>{examined.marks.r[name]:.3f}</td>" for name in CHANNELS_MARKED)
-        closures = examined.closures
-        lines.append(
-            f"<tr><td>{html.escape(title)}</td>{cells}<td>{examined.marks.mae_mouth:.4f}</td>"
-            f"<td>{closures.recall:.1%}</td><td>{closures.precision:.1%}</td>"
-        )
-    return "\n".join([*lines, "</table>"])
+def natural_speech(folder: Path, model: Path) -> Examined:
+    """People's recordings, by ear alone; the reference is the teacher on a forced alignment.
+
+    Raises: ConfigError: no recording has a text.
+    """
+    clips = [clip for clip in load_recordings(folder) if clip.weights is None]
+    if not clips:
+        raise ConfigError(f"{folder} holds no recording with a text")
+    return examine(answer(open_model(model), [clip.clean for clip in clips], None), lessons_of(clips))
 
 
-def _curves(name: str, clip: int, lessons: Sequence[Lesson], drawn: dict[str, list[Track]]) -> str:
-    column = list(CHANNELS_MARKED).index(name)
-    frames = min(len(drawn["teacher"][clip]), round(_SECONDS_DRAWN * 1000 / PTIME_MS))
+def _compression(measured: Measured, manifest: Mapping[str, Any], tried: Measured) -> list[dict[str, Any]]:
+    """One line per step, of the high fidelity, and of the smaller ones that were trained small from the beginning."""
+    files = manifest["models"]
+    wanted = [("fp32 " + fidelity, files["fp32"][fidelity], measured) for fidelity in FIDELITIES]
+    wanted += [("int8 " + fidelity, name, measured) for fidelity, name in files.get("int8", {}).items()]
+    wanted += [(f"{precision} high", model_name(precision, "high"), tried) for precision in _TRIED]
     lines = []
-    for closure in lessons[clip].closures:
-        if closure.end < frames:
-            left, right = (edge * _WIDTH / frames for edge in (closure.start, closure.end))
-            lines.append(f'<rect x="{left:.1f}" y="0" width="{right - left:.1f}" height="{_HEIGHT}" fill="#eee"/>')
-    tracks = {title: shown(said[clip])[:frames, column] for title, said in drawn.items()}
-    top = max(0.05, *(float(track.max()) for track in tracks.values()))
-    for title, track in tracks.items():
-        points = " ".join(
-            f"{index * _WIDTH / frames:.1f},{_HEIGHT - 4 - (_HEIGHT - 8) * max(value, 0.0) / top:.1f}"
-            for index, value in enumerate(track.tolist())
-        )
-        lines.append(f'<polyline points="{points}" fill="none" stroke="{_COLOURS[title]}" stroke-width="1.5"/>')
-    return (
-        f"<figure><figcaption>{name} (up to {top:.2f})</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}">{"".join(lines)}</svg></figure>'
-    )
+    for step, name, source in wanted:
+        if name not in source.rows:
+            continue
+        row = source.rows[name]
+        phonemes, audio = row.examined["phonemes"].marks, row.examined["audio"].marks
+        lines.append(
+            {
+                "step": step, "size_bytes": row.size_bytes,
+                "mae_phonemes": round(phonemes.mae_mouth, 5), "mae_audio": round(audio.mae_mouth, 5),
+                "r_min_phonemes": round(phonemes.r_min_mouth, 4), "r_mean_audio": round(audio.r_mean_mouth, 4),
+                "us_per_frame_b1": round(row.us_per_frame[1], 1), "us_per_frame_b64": round(row.us_per_frame[64], 2),
+            }
+        )  # fmt: skip
+    return lines
 
 
-def _sheet(clips: Sequence[Clip], drawn: dict[str, list[Track]]) -> str:
-    cells = []
-    for symbol in _SHAPES:
-        found = [
-            (index, round((span.start + span.end) / 2 / 960))
-            for index, clip in enumerate(clips)
-            for span in clip.spans
-            if span.symbol == symbol
-        ]
-        pictures = []
-        for title, said in drawn.items():
-            poses = [shown(said[index][frame : frame + 1])[0] for index, frame in found if frame < len(said[index])]
-            if poses:
-                pictures.append(_mouth(np.median(poses, axis=0), _COLOURS[title]))
-        if pictures:
-            cells.append(f"<figure style='display:inline-block;margin:8px'>{''.join(pictures)}<br>/{symbol}/</figure>")
-    return "".join(cells)
-
-
-def _mouth(pose: Track, colour: str) -> str:
-    """A mouth from the front: inner and outer lip line as ellipses that jaw, lips and corners shape."""
-    value = dict(zip(CHANNELS_MARKED, pose.tolist(), strict=True))
-    wide = 30.0 * (
-        1.0 - 0.45 * value["pucker"] - 0.2 * value["funnel"] + 0.35 * value["stretch"] + 0.3 * value["smile"]
-    )
-    gap = max(0.0, value["jaw"] - value["mouthClose"])
-    down = 2.0 + 40.0 * gap + 10.0 * value["lowerDown"]
-    up = 1.0 + 4.0 * gap + 10.0 * value["upperUp"]
-    if gap < 0.05 and value["press"] > 0.08:
-        down = up = 0.5
-    lip = 7.0 + 5.0 * value["pucker"] + 3.0 * value["funnel"]
-    lower_lip = lip * (1.0 - 0.9 * value["rollLower"])
-    corner = 38.0 - 8.0 * value["smile"]
-
-    def line(upper: float, lower: float, half: float) -> str:
-        return (
-            f"M{45 - half:.1f},{corner:.1f} Q45,{38 - 2 * upper:.1f} {45 + half:.1f},{corner:.1f} "
-            f"Q45,{38 + 2 * lower:.1f} {45 - half:.1f},{corner:.1f}Z"
-        )
-
-    tongue = (
-        f'<ellipse cx="45" cy="{38 + down * 0.6:.1f}" rx="9" ry="{3 + 6 * value["tongue"]:.1f}" fill="#d66"/>'
-        if value["tongue"] > 0.1 and down > 3
-        else ""
-    )
-    return (
-        f'<svg viewBox="0 0 90 90" width="80" height="80"><path d="{line(up + lip, down + lower_lip, wide + 3)}" '
-        f'fill="#e9a0a0" stroke="{colour}"/><path d="{line(up, down, wide)}" fill="#411"/>{tongue}</svg>'
-    )
+def _augmentation(people: Mapping[str, Examined], plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "plain_steps": plain.get("training", {}).get("steps"),
+        **{
+            f"r_natural_{when}": {name: round(value, 3) for name, value in people[when].marks.r.items()}
+            for when in ("before", "after")
+        },
+    }

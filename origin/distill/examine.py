@@ -48,7 +48,7 @@ def open_model(path: Path) -> Any:
 
 def lessons_of(clips: Sequence[Clip], style: Style = NEUTRAL) -> list[Lesson]:
     """What the teacher says to each clip."""
-    return [teach(clip.spans, clip.clean, style=style) for clip in clips]
+    return [teach(clip.spans, clip.clean, style=style, pitch=clip.pitch) for clip in clips]
 
 
 def answer(

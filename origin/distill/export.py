@@ -7,15 +7,17 @@ A graph takes one frame of every session and gives their answers and states. Eve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from core.errors import ConfigError
 from core.limits import LOG_MEL_BANDS
 from core.speech.student_layout import (
     DILATIONS,
@@ -29,7 +31,7 @@ from core.speech.student_layout import (
     TRUNK_WIDTH,
 )
 
-__all__ = ["OPSET", "Weights", "checksum", "export", "weights_of"]
+__all__ = ["OPSET", "Weights", "checksum", "export", "read_weights", "weights_of"]
 
 OPSET: Final = 17
 """Understood by every onnxruntime since 1.12."""
@@ -44,6 +46,35 @@ Weights = Mapping[str, Array]
 def weights_of(student: Any) -> dict[str, Array]:
     """A `origin.distill.student.Student`'s parameters by name, as numpy arrays."""
     return {name: value.detach().cpu().numpy().astype(np.float32) for name, value in student.state_dict().items()}
+
+
+def read_weights(path: Path) -> dict[str, Array]:
+    """The parameters in an fp32 model of the high fidelity, by the names of `weights_of`.
+
+    Raises: ConfigError: it is no such model.
+    """
+    try:
+        kept = {one.name: numpy_helper.to_array(one) for one in onnx.load(str(path)).graph.initializer}
+        weights = {"usual": kept["usual"]}
+        for ours, theirs in _names():
+            weights[f"{ours}.weight"], weights[f"{ours}.bias"] = kept[f"{theirs}_weight"].T, kept[f"{theirs}_bias"]
+        for index in range(len(DILATIONS)):
+            # The taps' bias has gone into the next layer.
+            taps = [kept[f"block{index}_tap{tap}"] for tap in range(3)]
+            weights[f"taps.{index}"] = np.stack([*taps, np.zeros(TRUNK_WIDTH, np.float32)])
+        if weights["widen.0.weight"].shape != (HIDDEN_WIDTHS["high"], TRUNK_WIDTH):
+            raise ValueError(f"its blocks are {weights['widen.0.weight'].shape[0]} units wide")
+    except (OSError, KeyError, ValueError, DecodeError) as error:
+        raise ConfigError(f"{path} is no fp32 student of the high fidelity: {error}") from None
+    return {name: np.array(value, np.float32) for name, value in weights.items()}
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    """Layers: as PyTorch names them, as the graph does."""
+    yield from ((name, name) for name in ("stem", "head", "out"))
+    for index in range(len(DILATIONS)):
+        yield f"widen.{index}", f"block{index}_wide"
+        yield f"narrow.{index}", f"block{index}_narrow"
 
 
 def checksum(path: Path) -> str:
@@ -105,26 +136,19 @@ def _hear(graph: _Graph, weights: Weights) -> list[str]:
 
 
 def _block(
-    graph: _Graph, weights: Weights, index: int, hidden: int, trunk: str, film: tuple[str, str] | None
-) -> tuple[str, str]:
-    """One residual block: gives the trunk after it and the block's rows of the new state."""
-    dilation, name = DILATIONS[index], f"block{index}"
-    frame = graph.node("Unsqueeze", [trunk, "axis_time"], f"{name}_frame")
-    taps = weights[f"taps.{index}"]
-    oldest = f"{name}_rows_oldest"
-    if dilation == 1:
-        middle, kept = graph.split(f"{name}_rows", [1, 1], [oldest, f"{name}_rows_middle"], axis=1)[1], None
-        rows = graph.node("Concat", [middle, frame], f"{name}_after", axis=1)
-    else:
-        pieces = graph.split(
-            f"{name}_rows", [1, dilation - 1, 1, dilation - 1],
-            [oldest, f"{name}_rows_kept", f"{name}_rows_middle", f"{name}_rows_new"], axis=1,
-        )  # fmt: skip
-        kept, middle = pieces[1], pieces[2]
-        rows = graph.node("Concat", [kept, middle, pieces[3], frame], f"{name}_after", axis=1)
-    window = graph.node("Concat", [oldest, middle, frame], f"{name}_window", axis=1)
-    weighed = graph.node("Mul", [window, graph.constant(f"{name}_taps", taps[:3])], f"{name}_weighed")
-    mixed = graph.node("ReduceSum", [weighed, "axis_time"], f"{name}_mixed", keepdims=0)
+    graph: _Graph, weights: Weights, index: int, hidden: int, trunk: str, rows: list[str], film: tuple[str, str] | None
+) -> str:
+    """One residual block, whose past is `rows`, oldest first: gives the trunk after it.
+
+    Rows are pieces of a flat state, each taken and put back once: copying costs more here than the products do.
+    """
+    dilation, name, taps = DILATIONS[index], f"block{index}", weights[f"taps.{index}"]
+    weighed = [
+        graph.node("Mul", [source, graph.constant(f"{name}_tap{tap}", taps[tap])], f"{name}_weighed{tap}")
+        for tap, source in enumerate((rows[0], rows[dilation], trunk))
+    ]
+    older = graph.node("Add", weighed[:2], f"{name}_older")
+    mixed = graph.node("Add", [older, weighed[2]], f"{name}_mixed")
     # The taps' own bias goes through the next layer: one addition less per frame.
     widen = weights[f"widen.{index}.weight"][:hidden]
     bias = weights[f"widen.{index}.bias"][:hidden] + widen @ taps[3]
@@ -134,7 +158,7 @@ def _block(
     narrow = graph.linear(
         units, weights[f"narrow.{index}.weight"][:, :hidden], weights[f"narrow.{index}.bias"], f"{name}_narrow"
     )
-    return graph.node("Add", [trunk, narrow], f"{name}_trunk"), rows
+    return graph.node("Add", [trunk, narrow], f"{name}_trunk")
 
 
 def _style(graph: _Graph, hidden: int) -> list[str]:
@@ -149,37 +173,40 @@ def _style(graph: _Graph, hidden: int) -> list[str]:
     return [f"{name}_plus" if name.startswith("scale") else name for name in names]
 
 
-def export(path: Path, weights: Weights, fidelity: str) -> str:
+def export(path: Path, weights: Weights, fidelity: str, widths: Sequence[int] | None = None) -> str:
     """Write one fidelity.
 
     Args:
         path: of the .onnx file; its folder must exist.
         weights: from `weights_of`.
         fidelity: of core.speech.student_layout.FIDELITIES.
+        widths: hidden units of each block where they differ from the fidelity's (`origin.distill.prune`); the last
+            block's may not.
     Returns: the file's SHA-256.
     """
     hidden = HIDDEN_WIDTHS[fidelity]
     graph = _Graph()
-    graph.constant("axis_time", np.array([1], np.int64))
-    sizes = [1, *(2 * dilation for dilation in DILATIONS)]
-    graph.split("state", sizes, ["ear_row", *(f"block{i}_rows" for i in range(len(DILATIONS)))], axis=1)
-    ear = graph.node("Squeeze", ["ear_row", "axis_time"], "ear")
-    graph.split(ear, [LOG_MEL_BANDS, 1, TRUNK_WIDTH - LOG_MEL_BANDS - 1], ["ear_mean", "ear_heard", "ear_rest"], axis=1)
+    past = [[f"block{index}_row{row}" for row in range(2 * dilation)] for index, dilation in enumerate(DILATIONS)]
+    whole = graph.constant("state_flat_shape", np.array([-1, STATE_ROWS * TRUNK_WIDTH], np.int64))
+    flat = graph.node("Reshape", ["state", whole], "state_flat")
+    ear = [LOG_MEL_BANDS, 1, TRUNK_WIDTH - LOG_MEL_BANDS - 1]
+    pieces = ["ear_mean", "ear_heard", "ear_rest", *(row for rows in past for row in rows)]
+    graph.split(flat, [*ear, *[TRUNK_WIDTH] * (STATE_ROWS - 1)], pieces, axis=1)
     clear, level, slow, asked, after, heard = _hear(graph, weights)
     parts = _style(graph, hidden)
     heard_now = graph.node("Concat", [clear, level, slow, asked], "heard_now", axis=1)
     trunk = graph.linear(heard_now, weights["stem.weight"], weights["stem.bias"], "stem")
-    ear_flat = graph.node("Concat", [after, heard, "ear_rest"], "ear_flat", axis=1)
-    rows = [graph.node("Unsqueeze", [ear_flat, "axis_time"], "ear_new")]
-    for index in range(len(DILATIONS)):
+    kept = [after, heard, "ear_rest"]
+    for index, rows in enumerate(past):
+        kept += [*rows[1:], trunk]
         film = (parts[0], parts[1]) if index == len(DILATIONS) - 1 else None
-        trunk, kept = _block(graph, weights, index, hidden, trunk, film)
-        rows.append(kept)
+        trunk = _block(graph, weights, index, hidden if widths is None else widths[index], trunk, rows, film)
     head = graph.linear(trunk, weights["head.weight"], weights["head.bias"], "head")
     seen = graph.node("Relu", [graph.film(head, parts[2], parts[3], "head_styled")], "head_units")
     out = graph.linear(seen, weights["out.weight"], weights["out.bias"], "out")
     graph.film(out, parts[4], parts[5], "answers")
-    graph.node("Concat", rows, "state_after", axis=1)
+    shape = graph.constant("state_shape", np.array([-1, STATE_ROWS, TRUNK_WIDTH], np.int64))
+    graph.node("Reshape", [graph.node("Concat", kept, "state_kept", axis=1), shape], "state_after")
     model = helper.make_model(
         helper.make_graph(
             graph.nodes, f"visavis student {fidelity}",

@@ -1,7 +1,7 @@
 """What users have: recordings of a voice with its text, or with the movements of a face.
 
-A folder holds `NAME.wav` with, beside it, one of
-- `NAME.txt`: what is said; the teacher moves the face after a forced alignment,
+A folder holds `NAME.wav` with, beside it, a text, a face, or both:
+- `NAME.txt`: what is said, found in the sound by a forced alignment; without a face the teacher moves one,
 - `NAME.csv`: Live Link Face (ARKit weights, one row per video frame, with timecodes),
 - `NAME.csv` or `NAME.json`: Audio2Face-3D (ARKit weights, at a constant rate).
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import wave
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,39 +22,15 @@ from core.errors import ConfigError
 from core.limits import MEDIA_CLOCK_HZ, PTIME_MS
 from origin.distill.alignment import align
 from origin.distill.corpus import Clip, padded_frames
+from origin.distill.prosody import pitch_semitones
+from origin.distill.wav import check_recording, read_wav
 
-__all__ = ["face_track", "load_recording", "load_recordings", "read_wav"]
+__all__ = ["face_track", "load_recording", "load_recordings"]
 
-_LONGEST_S: Final = 600.0
 _FRAME_S: Final = PTIME_MS / 1000.0
 _NAMES: Final = {name.lower(): index for name, index in BLENDSHAPE_INDEX.items()}
 _MOUTH_NAMES_MIN: Final = 20
 """A face track with fewer known weights than this is of another rig."""
-
-
-def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
-    """A PCM WAV of 8, 16, 24 or 32 bits: float32[n] in [-1, 1), the mean of its channels, and its sample rate.
-
-    Raises: ConfigError: missing, damaged, empty, too long, or not PCM.
-    """
-    try:
-        with path.open("rb") as source, wave.open(source, "rb") as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            if file.getnframes() > _LONGEST_S * rate:
-                raise ConfigError(f"{path} is longer than {_LONGEST_S:.0f} s; cut it")
-            data = file.readframes(file.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
-        raise ConfigError(f"{path} is no PCM WAV file: {error}") from None
-    data = data[: len(data) // (width * channels) * width * channels]
-    if not data or rate < 4_000:
-        raise ConfigError(f"{path} holds no sound")
-    if width == 1:
-        samples = np.frombuffer(data, np.uint8).astype(np.float32) / 128.0 - 1.0
-    else:
-        widened = np.zeros((len(data) // width, 4), np.uint8)
-        widened[:, 4 - width :] = np.frombuffer(data, np.uint8).reshape(-1, width)
-        samples = widened.view("<i4")[:, 0].astype(np.float32) / np.float32(2**31)
-    return np.asarray(samples.reshape(-1, channels).mean(axis=1), np.float32), rate
 
 
 def load_recordings(folder: Path) -> list[Clip]:
@@ -71,20 +46,23 @@ def load_recordings(folder: Path) -> list[Clip]:
 def load_recording(path: Path) -> Clip:
     """One recording with what lies beside it. Raises: ConfigError: nothing lies there, or it does not fit."""
     pcm, rate = read_wav(path)
+    check_recording(path, pcm, rate)
     text, faces = path.with_suffix(".txt"), [path.with_suffix(end) for end in (".csv", ".json")]
     sound = pcm if rate == MEDIA_CLOCK_HZ else soxr.resample(pcm, rate, MEDIA_CLOCK_HZ, quality="HQ")
     mel = padded_frames(np.asarray(sound, np.float32))
+    pitch = pitch_semitones(pcm, rate, len(mel))
     nothing = np.zeros((0, *mel.shape), np.uint8)
-    for face in faces:
-        if face.is_file():
-            return Clip(path.stem, (), mel, nothing, face_track(face, len(mel)))
+    face = next((each for each in faces if each.is_file()), None)
+    weights = face_track(face, len(mel)) if face is not None else None
     if not text.is_file():
-        raise ConfigError(f"{path} has neither {text.name} nor {faces[0].name} nor {faces[1].name} beside it")
+        if weights is None:
+            raise ConfigError(f"{path} has neither {text.name} nor {faces[0].name} nor {faces[1].name} beside it")
+        return Clip(path.stem, (), mel, nothing, pitch, weights)
     try:
         words = text.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{text} cannot be read: {error}") from None
-    return Clip(path.stem, tuple(align(pcm, rate, words, name=str(path))), mel, nothing)
+    return Clip(path.stem, tuple(align(pcm, rate, words, name=str(path))), mel, nothing, pitch, weights)
 
 
 def face_track(path: Path, frames: int) -> NDArray[np.float32]:

@@ -131,6 +131,19 @@ def test_a_performers_voice_moves_the_face_and_comes_back_in_step(student: Stude
     assert stage.ended == []
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_not_even_a_short_sound_is_lost(count: int) -> None:
+    stage = Stage(mode=MODE_MIRROR)
+    stage.connect()
+    for _ in range(count):
+        stage.hear()
+        stage.ticks(1)
+    stage.ticks(30)
+    voices = [strip(payload) for payload, _ in stage.link.packets]
+    assert voices.count(VOICE) == count
+    assert stage.session._track.holes == 0
+
+
 def test_a_mirror_answers_nobody() -> None:
     stage = Stage(mode=MODE_MIRROR)
     stage.connect()

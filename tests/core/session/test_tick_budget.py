@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import LocalProtocolError
-from core.limits import ADMISSION_LOAD_MAX, PHASES_PER_TICK
+from core.limits import ADMISSION_LOAD_MAX, FIDELITY_LOWER_LOAD, FIDELITY_RAISE_LOAD, PHASES_PER_TICK
 from core.session.tick_budget import PHASE_S, TickBudget
 
 
@@ -46,10 +46,13 @@ def test_a_session_is_let_in_while_its_frames_fit() -> None:
     assert budget.admits(PHASES_PER_TICK - 1)
 
 
-def test_lateness_that_others_cause_keeps_nobody_out() -> None:
+def test_lateness_that_others_cause_keeps_nobody_out_and_is_no_reason_to_do_less_of_little() -> None:
     budget = TickBudget()
     serve(budget, ticks=500, busy=0.1, late=3.0)
-    assert budget.load > 1.0
+    assert budget.load < FIDELITY_RAISE_LOAD
+    assert budget.admits(100)
+    serve(budget, ticks=500, busy=0.4, late=0.5)
+    assert budget.load > FIDELITY_LOWER_LOAD, "but of much it is"
     assert budget.admits(100)
 
 

@@ -47,6 +47,14 @@ def test_log_mel_varies_within_its_range(voice: np.ndarray) -> None:
     assert np.array_equal(varied, again)
 
 
+def test_a_wall_repeats_what_was_loud() -> None:
+    frames = np.zeros((60, 40, 40), np.uint8)
+    frames[:, 5] = 200
+    varied = vary_log_mel(frames, np.random.default_rng(3)).mean(axis=2)
+    later = varied[:, 6:13].max(axis=1) - varied[:, 14:].mean(axis=1)
+    assert 5 < (later > 60).sum() < 40, "about a third of the sequences"
+
+
 def test_silence_stays_finite() -> None:
     silence = np.zeros(9_600, np.float32)
     for seed in range(6):

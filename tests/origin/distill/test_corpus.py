@@ -8,10 +8,11 @@ import pytest
 from core.errors import ConfigError
 from core.limits import TICK_SAMPLES
 from core.speech.student_layout import LOOKAHEAD_FRAMES, OUTPUTS
-from origin.distill.corpus import HELD_OUT_VOICES, TRAINING_VOICES, Clip, build, load, save
+from origin.distill.corpus import HELD_OUT_VOICES, TRAINING_VOICES, Clip, about, build, by_people, load, save
 from origin.distill.lessons import prepare
 from origin.distill.people import Crowd
 from origin.distill.teacher import load_styles, teach
+from tests.origin.distill.test_flite import SAID, pretend
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,20 @@ def test_clips_are_speech_with_its_phonemes(clips: list[Clip]) -> None:
         assert last <= len(clip.clean)
 
 
+def test_people_say_their_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, f"write(0.9); print({SAID!r})\n")
+    spoken = build(0.15, seed=4, situations=1, people=0.5)
+    told = about(spoken)
+    people = [clip for clip in spoken if by_people(clip)]
+    assert 0 < len(people) < len(spoken) == told["clips"]
+    assert 0.0 < told["part_by_people"] < 1.0
+    assert people[0].spans[1].symbol == "m"
+    assert all(clip.pitch.shape == (len(clip.clean),) for clip in spoken)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="flite is missing"):
+        build(0.1, seed=4, people=0.5)
+
+
 def test_the_same_seed_says_the_same(clips: list[Clip]) -> None:
     again = build(0.05, seed=4, situations=1, others=1)
     assert [clip.name for clip in again] == [clip.name for clip in clips][: len(again)]
@@ -46,6 +61,7 @@ def test_a_corpus_is_read_as_it_was_written(clips: list[Clip], tmp_path: Path) -
     for one, other in zip(load(tmp_path / "corpus.npz"), clips, strict=True):
         assert (one.name, one.spans) == (other.name, other.spans)
         assert np.array_equal(one.clean, other.clean) and np.array_equal(one.heard, other.heard)
+        assert np.allclose(one.pitch, other.pitch, atol=0.01)
     (tmp_path / "corpus.npz").write_bytes(b"PK no zip")
     with pytest.raises(ConfigError, match="is no corpus"):
         load(tmp_path / "corpus.npz")
@@ -59,7 +75,7 @@ def test_lessons_answer_for_the_frame_before_the_lookahead(clips: list[Clip]) ->
     assert lessons.targets.shape == (len(styles), sum(len(clip.clean) for clip in clips), len(OUTPUTS))
     clip = clips[1]
     begin = int(lessons.starts[1])
-    wanted = teach(clip.spans, clip.clean, style=styles[2]).targets
+    wanted = teach(clip.spans, clip.clean, style=styles[2], pitch=clip.pitch).targets
     given = lessons.targets[2, begin + LOOKAHEAD_FRAMES : begin + len(clip.clean)]
     assert np.allclose(given, wanted[:-LOOKAHEAD_FRAMES], atol=2e-3)
 

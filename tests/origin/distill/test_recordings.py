@@ -9,7 +9,7 @@ import pytest
 
 from core.avatar.rig import BLENDSHAPES
 from core.errors import ConfigError
-from origin.distill.recordings import face_track, load_recording, load_recordings, read_wav
+from origin.distill.recordings import face_track, load_recording, load_recordings
 
 JAW = BLENDSHAPES.index("jawOpen")
 
@@ -25,15 +25,6 @@ def write_wav(path: Path, samples: np.ndarray, *, rate: int = 16_000, width: int
         file.setsampwidth(width)
         file.setframerate(rate)
         file.writeframes(data)
-
-
-@pytest.mark.parametrize("width", [1, 2, 3, 4])
-def test_every_width_of_pcm_is_read(tmp_path: Path, width: int) -> None:
-    tone = 0.5 * np.sin(np.arange(1_600) * 0.1)
-    write_wav(tmp_path / "a.wav", np.repeat(tone, 2), width=width, channels=2)
-    samples, rate = read_wav(tmp_path / "a.wav")
-    assert rate == 16_000
-    assert np.abs(samples - tone).max() < 0.02
 
 
 def live_link_face() -> str:

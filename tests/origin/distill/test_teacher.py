@@ -58,6 +58,35 @@ def test_loud_syllables_open_wider_and_move_head_and_brows() -> None:
     assert targets[:15, head].max() > targets[28:50, head].max()
 
 
+def test_a_head_follows_the_melody_and_brows_rise_with_high_beats() -> None:
+    spans = (PhonemeSpan("ɑː", 0, 48_000, 2),)
+    rows = len(heard(spans))
+    low, high = (
+        teach(spans, heard(spans, 140), pitch=np.full(rows, semitones, np.float32)).targets for semitones in (-4.0, 4.0)
+    )
+    brow, head, jaw = (OUTPUTS.index(name) for name in ("brow_inner", "head_pitch", "jaw"))
+    assert high[20:45, head].mean() < low[20:45, head].mean(), "a head rises: its pitch falls"
+    assert high[:, brow].max() > 1.2 * low[:, brow].max()
+    assert high[25, jaw] > low[25, jaw], "what is said with weight is articulated"
+    flat = teach(spans, heard(spans, 140)).targets
+    assert np.array_equal(flat, teach(spans, heard(spans, 140), pitch=np.zeros(rows, np.float32)).targets)
+
+
+def test_loudness_shows_more_in_some_characters_and_never_in_the_seals() -> None:
+    spans = (PhonemeSpan("ɑː", 0, 19_200), PhonemeSpan("b", 19_200, 24_000), PhonemeSpan("ɑː", 24_000, 48_000))
+    mel = heard(spans, 110)
+    mel[:20] = 160
+    jaw = OUTPUTS.index("jaw")
+
+    def contrast(loudness: float) -> float:
+        targets = teach(spans, mel, style=Style("one", loudness=loudness)).targets
+        return float(targets[10, jaw] / targets[40, jaw])
+
+    assert contrast(0.0) < contrast(1.0) < contrast(1.5)
+    loud, quiet = (teach(spans, mel, style=Style("one", loudness=each)).targets[:, LIPS] for each in (1.5, 0.0))
+    assert np.array_equal(loud, quiet)
+
+
 def test_a_pause_after_speech_invites_a_blink() -> None:
     spans = (PhonemeSpan("ɑː", 0, 48_000), PhonemeSpan("", 48_000, 72_000), PhonemeSpan("ɑː", 72_000, 96_000))
     blink = teach(spans, heard(spans)).targets[:, OUTPUTS.index("blink")]
