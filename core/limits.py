@@ -85,6 +85,8 @@ AGENT_HELLOS_WAITING_MAX: Final = 64
 """Sockets that have not said hello yet; beyond that new ones are refused."""
 AGENT_GRACE_S: Final = 15.0
 """A session whose agent is lost waits this long for it; longer than a process takes to start again."""
+AGENT_PING_S: Final = 5.0
+"""How often an agent is asked whether it is there; one that does not answer within twice as long is lost."""
 AGENT_MISSED_MAX: Final = 8
 """Texts that a viewer types while its agent is away; the oldest are forgotten."""
 AGENT_MESSAGE_SIZE_BYTES_MAX: Final = 1_048_576

@@ -17,7 +17,7 @@ from core.errors import ConfigError, FabricError
 from core.host.cli import EXIT_MISTAKE, Parser
 from core.host.config import add_config_arguments, load_config, overrides_from
 from core.host.telemetry import configure_logging
-from core.limits import AGENT_MESSAGE_SIZE_BYTES_MAX
+from core.limits import AGENT_MESSAGE_SIZE_BYTES_MAX, AGENT_PING_S
 from origin.config import OriginConfig
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ def web_server(app: Starlette) -> uvicorn.Server:
         lifespan="off",
         timeout_graceful_shutdown=1,
         ws="websockets-sansio",
+        ws_ping_interval=AGENT_PING_S,
+        ws_ping_timeout=2 * AGENT_PING_S,
         ws_max_size=AGENT_MESSAGE_SIZE_BYTES_MAX,
         ws_per_message_deflate=False,  # sound does not shrink, and a small message could become a large one
     )

@@ -138,8 +138,8 @@ class Speaking:
             case AgentTranscript():
                 self._send(Transcript(text=message.text, final=message.final, turn_id=self._turn_id()))
             case Interrupt():
-                self._forget()
-                self._turn("idle")
+                if self._forget():
+                    self._turn("idle")
             case Ping():
                 self._tell(Pong(id=message.id))
             case Bye():
@@ -291,11 +291,12 @@ class Speaking:
         complete = utterance.complete and utterance.heard_until >= incoming.ticks
         return incoming.name, utterance.heard_until / MEDIA_CLOCK_HZ, complete
 
-    def _forget(self) -> None:
+    def _forget(self) -> bool:
+        """Returns: something was audible or about to be."""
         self._said = None
         self._unwanted = self._inbox.open is not None
         self._inbox.clear()
-        self._voice.silence()
+        return self._voice.silence() is not None
 
     def _turn(self, state: Literal["listening", "thinking", "speaking", "idle"]) -> None:
         self._send(TurnState(state=state, turn_id=self._turn_id()))

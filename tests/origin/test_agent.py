@@ -195,3 +195,9 @@ async def test_the_agent_interrupts_itself(shared: Shared) -> None:
             await agent.say(tone(0.1), name="next")
             end = await talk.wait(SpeechEnd)
             assert (end.utterance_id, end.packets) == (2, 6), "what waited was never begun"
+            await talk.up(UserText(text="hello"))
+            await agent.wait("user-text")
+            await agent.send("interrupt")
+            await agent.send("ping")
+            await agent.wait("pong")
+            assert talk.all(TurnState)[-1].state == "thinking", "there was nothing to interrupt"

@@ -52,7 +52,7 @@ async def test_a_flood_of_messages_is_closed(shared: Shared) -> None:
         async with talk.agent() as agent:
             with contextlib.suppress(ConnectionClosed):
                 for _ in range(12_000):
-                    await agent.connection.send('{"type":"interrupt"}')
+                    await agent.connection.send('{"type":"state","state":"idle"}')
             await agent.refused("flood", 4429)
         assert len(talk.all(TurnState)) < 7_000
 
