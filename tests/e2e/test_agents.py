@@ -14,14 +14,16 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from playwright.async_api import Browser
 from websockets.asyncio.client import connect
 
 from core.limits import MEDIA_CLOCK_HZ
 from core.session.state import FaceState
 from loadtests.audio import read_audio
-from loadtests.stack import Stack
+from loadtests.stack import Stack, local_stack
 from loadtests.turn import Turn, ask, settle
 from loadtests.viewer import Ticket, Viewer
+from tests.e2e.browser import visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -29,11 +31,15 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests/data"
 
 
-@asynccontextmanager
-async def example(name: str, stack: Stack) -> AsyncIterator[str]:
-    """Run an example. Returns: where viewers ask it for a session."""
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@asynccontextmanager
+async def example(name: str, stack: Stack, port: int = 0) -> AsyncIterator[str]:
+    """Run an example. Returns: where viewers ask it for a session."""
+    port = port or free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(ROOT / "examples" / name), stack.origin_url, str(port), cwd=ROOT
     )
@@ -139,3 +145,24 @@ async def test_a_mouth_whose_agent_stalls_or_dies_rests_and_the_face_lives_on(st
         assert faults == ["agent-lost"]
     finally:
         await viewer.aclose()
+
+
+async def test_the_page_talks_with_an_agent_from_elsewhere(browser: Browser) -> None:
+    """As the examples say: a POP whose page may ask them, and the page with their address."""
+    port = free_port()
+    with local_stack(f"edge.connect_sources=http://127.0.0.1:{port}") as stack:
+        async with (
+            example("agent_websocket.py", stack, port) as address,
+            visit(browser, f"{stack.pop_url}/?origin={address}") as page,
+        ):
+            await page.start(talking=False)
+            await page.settled()
+            await page.listen()
+            await page.type("good morning")
+            await page.state("speaking")
+            await page.page.wait_for_selector("#captions p:has-text('You said good morning')", timeout=5_000)
+            await page.page.wait_for_timeout(700)
+            await page.screenshot("agent")
+            heard = await page.heard("voice")
+            assert max(heard.levels) > 0.01
+            assert page.errors == []
