@@ -142,6 +142,7 @@ async def _serve(
     await broker.warm()
     app = build_app(config, broker, key, metrics)
     server = web_server(app)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     sys.stdout.write(f"origin ready on {_url(host, port)}\n")
     sys.stdout.flush()
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
@@ -171,7 +172,6 @@ def web_server(app: Starlette) -> uvicorn.Server:
     server = uvicorn.Server(config)
     # Signals are ours: uvicorn would take them over and raise them again.
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return server
 
 

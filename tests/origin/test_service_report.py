@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Literal
 
 import httpx
 import pytest
 
-from core.host.cli import main
 from origin.config import LlmConfig, OriginConfig, TtsConfig
 from origin.dialogue import service_report
 from origin.dialogue.service_report import ServiceReport, examine_services
 
+ROOT = Path(__file__).parents[2]
 KNOWN: dict[Literal["stt", "llm", "tts"], list[str]] = {
     "stt": ["pocketsphinx", "openai"],
     "llm": ["scripted", "openai"],
@@ -69,11 +72,20 @@ def test_an_api_is_asked_what_it_knows(status: int, body: object, found: bool, s
     assert report.found is found and said in report.why and "secret" not in report.why
 
 
-def test_the_command_says_it_in_lines_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["services"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def visavis(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own: it decides how everything logs."""
+    command = [sys.executable, "-m", "core.host.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_the_command_says_it_in_lines_and_in_json() -> None:
+    done = visavis("services")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
     assert len(lines) == 6 and any("espeak" in line and "configured" in line and "found" in line for line in lines)
     nobody = ["--set", "origin.llm.service=openai", "--set", "origin.llm.base_url=http://127.0.0.1:9/v1"]
-    assert main(["services", "--json", *nobody]) == 1
-    (llm,) = [one for one in json.loads(capsys.readouterr().out) if one["role"] == "llm" and one["configured"]]
+    done = visavis("services", "--json", *nobody)
+    assert done.returncode == 1
+    (llm,) = [one for one in json.loads(done.stdout) if one["role"] == "llm" and one["configured"]]
     assert llm["found"] is False and "cannot be reached" in llm["why"]
+    assert visavis("services", "--set", "origin.tts.service=7").returncode == 1
