@@ -324,11 +324,12 @@ class _Output(BaseOutputTransport):
 
     async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
         """See BaseOutputTransport."""
-        await self._begin()
-        if self._announced:
-            announced, self._announced = self._announced, ""
-            await self._client.send(Text(text=announced))
-        await self._client.send_sound(frame.audio)
+        if self._open or any(frame.audio):  # silence alone is no utterance: Pipecat plays some before it ends
+            await self._begin()
+            if self._announced:
+                announced, self._announced = self._announced, ""
+                await self._client.send(Text(text=announced))
+            await self._client.send_sound(frame.audio)
         now = asyncio.get_running_loop().time()
         self._due = max(self._due, now) + len(frame.audio) / (2 * frame.num_channels * frame.sample_rate)
         await asyncio.sleep(max(0.0, self._due - now - _AHEAD_S))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pipecat.frames.frames import (
+    EndFrame,
     Frame,
     InputAudioRawFrame,
     InterruptionFrame,
@@ -210,6 +211,17 @@ async def test_a_connection_that_breaks_in_mid_sentence_is_made_again(shared: Sh
                 await asyncio.sleep(0.01)
         await talk.wait(SpeechEnd, count=2)
         assert {packet.utterance_id for packet in talk.all(SpeechPacket)} == {1, 2}, "the rest of the sentence follows"
+
+
+async def test_a_bot_that_ends_says_its_last_words_and_takes_the_session_with_it(shared: Shared) -> None:
+    async with running(shared) as origin, bot(origin) as (talk, brain, _):
+        session = talk.session
+        await brain.say(tone(0.8), 24_000)
+        await brain.push_frame(EndFrame())
+        assert (await talk.wait(SpeechEnd)).packets >= 41
+        await asyncio.wait_for(session.closed.wait(), 8.0)
+        assert session.reason == "agent-left"
+        assert len(talk.all(SpeechEnd)) == 1, "the silence at the end is no utterance"
 
 
 async def test_what_the_bot_understood_is_a_caption(shared: Shared) -> None:
