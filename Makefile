@@ -19,14 +19,17 @@ EXTRAS := dev edge espeak loadtests origin
 ARGS ?=
 export STRICT ?=
 
-.PHONY: help run setup test check fix bench sim e2e distill testdistill lock clean check-ruff check-mypy check-basedpyright check-imports \
-	check-tidy check-vectors check-client
+.PHONY: help run run-cluster setup test check fix bench sim e2e distill testdistill lock clean check-ruff check-mypy \
+	check-basedpyright check-imports check-tidy check-vectors check-client
 
 help: ## What there is to do
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 run: setup ## Start an origin and a POP and print the page's address (ARGS="--port 9000")
 	@exec $(BIN)/visavis run $(ARGS)
+
+run-cluster: setup ## A NATS hub, two leaf nodes, an origin and two POPs, all on loopback
+	@exec $(BIN)/visavis run-cluster $(ARGS)
 
 setup: $(STAMPS)/project edge/static/index.html ## Prepare everything without starting anything
 

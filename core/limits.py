@@ -146,10 +146,57 @@ STUDENT_CATCH_UP_FRAMES_MAX: Final = 8
 UTTERANCES_PER_SLOT_MAX: Final = 4
 """Utterances whose phonemes the animator keeps per session; the oldest is forgotten first."""
 
+UTTERANCES_PER_EPOCH_MAX: Final = 65_536
+"""Numbers of turns and utterances that one owner of a session may use before they could be taken for the next one's."""
+
+# --- leases ------------------------------------------------------------------------------------------------------
+EPOCH_MAX: Final = (1 << 31) - 1
+"""Fencing epochs travel as 32-bit numbers; at one a second they last for 68 years."""
+EPOCH_BEGIN_WALL_S: Final = 1_735_689_600
+"""1 January 2025: epochs of resources without a record count from here, so that they fit into 32 bits."""
+HEARTBEAT_S: Final = 2.0
+"""How often a holder proves that it lives; one proof renews all its leases."""
+LEASE_TTL_S: Final = 6.0
+"""A holder whose last proof is older is dead: two lost heartbeats are none."""
+LEASE_SKEW_S: Final = 0.5
+"""A holder stops this long before its time is over, by its own clock: clocks differ, and stopping takes a moment."""
+LEASE_GRACE_S: Final = 1.0
+"""Others take over this long after it, by theirs. More than the skew."""
+LEASE_TRIES_MAX: Final = 8
+"""Rounds of read and compare-and-set before a caller is told that it cannot be known."""
+LEASE_RECORD_SIZE_BYTES_MAX: Final = 4_096
+RESERVATION_S: Final = 5.0
+"""A warm slot that a ticket was minted for waits this long for its viewer."""
+
+# --- pool and placement --------------------------------------------------------------------------------------------
+COLD_START_SHARE_MAX: Final = 0.001
+"""Of all arrivals, how many may find no warm slot in forecast mode."""
+POOL_SLOTS_MAX: Final = 100_000
+POP_LOAD_MAX: Final = 0.7
+"""A POP that is busier gets nobody new: what is left is for those who are there."""
+POP_SILENCE_S_MAX: Final = 5.0
+"""A POP whose heartbeat is older gets nobody new; those who are there stay."""
+RTT_CLASSES_MS: Final = (20.0, 40.0, 80.0, 160.0, 320.0)
+"""Upper ends of the round-trip classes: within one, nobody hears a difference, and affinity and load decide."""
+PLACEMENT_CANDIDATES_MAX: Final = 3
+PLACEMENT_RETRY_AFTER_S: Final = 2
+"""What a client that is refused for lack of room is told, at first; a warm-up takes about as long."""
+
+# --- handoff -------------------------------------------------------------------------------------------------------
+HANDOFF_STATE_SIZE_BYTES_MAX: Final = 16_384
+HANDOFF_STEP_S_MAX: Final = 5.0
+"""Reserving and copying; the viewer has not noticed anything by then."""
+HANDOFF_INVITED_S_MAX: Final = 10.0
+"""From GOAWAY to the first frame of the new side: a new connection on a bad network."""
+HANDOFF_OVERLAP_S_MAX: Final = 0.3
+"""Both sides send for at most this long: from the first decodable preview to the commit."""
+
 # --- fabric ------------------------------------------------------------------------------------------------------
 FABRIC_MESSAGE_SIZE_BYTES_MAX: Final = 262_144
 FABRIC_QUEUE_MESSAGES_MAX: Final = 2_048
 """Per subscription; overflow drops the oldest and counts it."""
+FABRIC_CALL_S_MAX: Final = 5.0
+"""A store that is alive answers within milliseconds; one that does not in this time is hung or out of reach."""
 
 # --- signalling --------------------------------------------------------------------------------------------------
 SDP_SIZE_BYTES_MAX: Final = 65_536
@@ -221,6 +268,9 @@ KEY_SET_REFRESH_S_MIN: Final = 5.0
 KEY_SET_TIMEOUT_S: Final = 3.0
 KEY_SET_AGE_S_MAX: Final = 300.0
 """Older keys are fetched again, so that a withdrawn one stops counting; while the origin is away they still count."""
+ADOPTED_SILENCE_S_MAX: Final = 150.0
+"""A session that a restarted origin has taken over ends when its POP has not named it for two signs of life and
+more."""
 SESSION_IDLE_S_MAX: Final = 900
 LISTENING_S_MAX: Final = 4.0
 """A face that hears nothing more goes back to idle."""

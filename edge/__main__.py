@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from core.errors import ConfigError, FabricError
+from core.fabric.config import FabricConfig
 from core.host.cli import EXIT_MISTAKE, Parser
 from core.host.config import add_config_arguments, load_config, overrides_from
 from core.host.telemetry import configure_logging
@@ -17,18 +18,21 @@ def main() -> int:
     add_config_arguments(parser, EdgeConfig, "edge")
     options = parser.parse_args()
     try:
-        config = load_config(EdgeConfig, section="edge", path=options.config, overrides=overrides_from(options))
+        overrides = overrides_from(options)
+        config = load_config(EdgeConfig, section="edge", path=options.config, overrides=overrides)
+        fabric = load_config(FabricConfig, section="fabric", path=options.config, overrides=overrides)
         configure_logging("edge", style="json" if config.log_format == "json" else "logfmt")
         import uvloop
 
         from edge.pop import run_pop
 
-        uvloop.run(run_pop(config))
+        uvloop.run(run_pop(config, fabric))
     except ConfigError as error:
         sys.stderr.write(f"visavis: {error}\n")
         return EXIT_MISTAKE
     except FabricError as error:
-        sys.stderr.write(f"visavis: no origin hosts the fabric at {config.fabric} ({error.code}); start it first\n")
+        where = f"no origin hosts the fabric at {config.fabric} ({error.code}); start it first"
+        sys.stderr.write(f"visavis: {error if fabric.bus == fabric.store == 'nats' else where}\n")
         return 1
     return 0
 

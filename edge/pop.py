@@ -15,7 +15,8 @@ import uvicorn
 from core import __version__
 from core.errors import ConfigError, FabricError
 from core.fabric.bus import Bus
-from core.fabric.local import connect_local
+from core.fabric.config import FabricConfig
+from core.fabric.opening import join_fabric
 from core.fabric.store import Store
 from core.host.clock import Clock, SystemClock
 from core.host.entropy import Entropy, SystemEntropy
@@ -74,21 +75,29 @@ def listen(host: str, port: int) -> socket.socket:
     return server
 
 
-async def run_pop(config: EdgeConfig, *, clock: Clock | None = None, entropy: Entropy | None = None) -> None:
+async def run_pop(
+    config: EdgeConfig,
+    fabric: FabricConfig | None = None,
+    *,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
+    Args:
+        fabric: what carries the fabric; None: the defaults, an origin's Unix socket.
     Raises: ConfigError: a port is taken or the model is missing; FabricError: no origin hosts the fabric.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    async with _pop(config, clock or SystemClock(), entropy or SystemEntropy()):
+    async with _pop(config, fabric or FabricConfig(), clock or SystemClock(), entropy or SystemEntropy()):
         await stopping.wait()
 
 
 @contextlib.asynccontextmanager
-async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncIterator[None]:
+async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, entropy: Entropy) -> AsyncIterator[None]:
     server_socket = listen(config.host, config.port)
     port = server_socket.getsockname()[1]
     url = config.public_url or f"http://{config.host}:{port}"
@@ -104,9 +113,9 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
             webtransport_url=config.webtransport_url(udp.getsockname()[1]) if udp else "",
             certificates=certificates if udp else None,
         )
-        bus, store = await connect_local(config.fabric, on_connection=announcement.reconnected)
-        announcement.store = store
-        parts = _Parts(config, bus, store, clock, entropy, udp, certificates)
+        fabric = await join_fabric(fabric_config, config.fabric, on_connection=announcement.reconnected)
+        announcement.store = fabric.store
+        parts = _Parts(config, fabric.bus, fabric.store, clock, entropy, udp, certificates)
     except BaseException:
         server_socket.close()
         if udp is not None:
@@ -143,8 +152,7 @@ async def _pop(config: EdgeConfig, clock: Clock, entropy: Entropy) -> AsyncItera
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(FabricError):
-            await store.aclose()
-        await bus.aclose()
+            await fabric.aclose()
         server_socket.close()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from core import __version__
 from core.errors import ConfigError, FabricError
+from core.fabric.config import FabricConfig
 from core.host.cli import EXIT_MISTAKE, Parser
 from core.host.config import add_config_arguments, load_config, overrides_from
 from core.host.telemetry import configure_logging
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = _load(options)
         configure_logging("origin", level=config.log_level, style=config.log_format, loguru=True)
-        return _run(config)
+        fabric = load_config(FabricConfig, section="fabric", path=options.config, overrides=overrides_from(options))
+        return _run(config, fabric)
     except ConfigError as error:
         sys.stderr.write(f"visavis: {' '.join(str(error).split())}\n")
         return EXIT_MISTAKE
@@ -47,13 +49,13 @@ def _load(options: argparse.Namespace) -> OriginConfig:
     return load_config(OriginConfig, section="origin", path=options.config, overrides=overrides_from(options))
 
 
-def _run(config: OriginConfig) -> int:
+def _run(config: OriginConfig, fabric: FabricConfig) -> int:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(serve(config))
+        return asyncio.run(serve(config, fabric))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(config))
+        return runner.run(serve(config, fabric))
 
 
 def _bind(config: OriginConfig) -> socket.socket:
@@ -75,7 +77,7 @@ def _bind(config: OriginConfig) -> socket.socket:
     return listener
 
 
-async def serve(config: OriginConfig) -> int:
+async def serve(config: OriginConfig, fabric: FabricConfig) -> int:
     """Host the fabric, the workers and the API until the process is told to stop."""
     listener = _bind(config)
     stopping = asyncio.Event()
@@ -85,7 +87,7 @@ async def serve(config: OriginConfig) -> int:
     try:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(listener.close)
-            work = loop.create_task(_serve(config, listener, stack, stopping))
+            work = loop.create_task(_serve(config, fabric, listener, stack, stopping))
             stop = loop.create_task(stopping.wait())
             await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
             stop.cancel()
@@ -95,20 +97,24 @@ async def serve(config: OriginConfig) -> int:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
     except FabricError as error:
-        raise ConfigError(f"the fabric cannot be hosted at {config.fabric}: {error}") from None
+        raise ConfigError(f"the fabric cannot be opened: {error}") from None
     return 0
 
 
 async def _serve(
-    config: OriginConfig, listener: socket.socket, stack: contextlib.AsyncExitStack, stopping: asyncio.Event
+    config: OriginConfig,
+    fabric_config: FabricConfig,
+    listener: socket.socket,
+    stack: contextlib.AsyncExitStack,
+    stopping: asyncio.Event,
 ) -> None:
     # Imported here: a port that is taken is reported before the second that Pipecat takes to load.
-    from core.fabric.local import LocalFabricServer
+    from core.fabric.opening import host_fabric
     from core.host.clock import SystemClock
     from core.host.entropy import SystemEntropy
     from core.host.telemetry import metrics_registry
     from origin.app import OriginMetrics, build_app
-    from origin.broker import Broker
+    from origin.broker import POPS_PREFIX, Broker
     from origin.dialogue.character import load_characters
     from origin.dialogue.services import Shared, check_services
     from origin.echo import serve_echo
@@ -119,8 +125,7 @@ async def _serve(
         raise ConfigError(f"origin.character is {config.character!r}; known are {', '.join(characters)}")
     check_services(config)
     key = load_key(config.fabric.parent)
-    fabric = LocalFabricServer(config.fabric)
-    await fabric.start()
+    fabric = await host_fabric(fabric_config, config.fabric, forget=POPS_PREFIX)
     stack.push_async_callback(fabric.aclose)
     await serve_echo(fabric.bus)
     shared = Shared(config, characters, SystemEntropy())
@@ -140,6 +145,7 @@ async def _serve(
     )
     stack.push_async_callback(broker.aclose)
     await broker.warm()
+    await broker.adopt()
     app = build_app(config, broker, key, metrics)
     server = web_server(app)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -17,8 +17,8 @@ from core.errors import FabricError
 from core.fabric.bus import Bus
 from core.fabric.store import Store
 from core.host.clock import Clock
-from core.limits import AGENT_TOKEN_LIFETIME_S, TICKET_LIFETIME_S
-from core.session.claims import MODE_AGENT, MODE_CONVERSATION, MODE_MIRROR
+from core.limits import ADOPTED_SILENCE_S_MAX, AGENT_TOKEN_LIFETIME_S, EPOCH_MAX, TICKET_LIFETIME_S
+from core.session.claims import MODE_AGENT, MODE_CONVERSATION, MODE_MIRROR, MODES
 from origin.agent.session import AgentSession
 from origin.dialogue.character import Character
 from origin.dialogue.services import Shared
@@ -28,11 +28,12 @@ from origin.mirror import MirrorSession
 from origin.problems import ProblemError
 from origin.tokens import TicketKey
 
-__all__ = ["Broker", "PopRecord", "SessionRecord"]
+__all__ = ["POPS_PREFIX", "Broker", "PopRecord", "SessionRecord"]
 
 _log = logging.getLogger(__name__)
 
-_POPS: Final = "pops."
+POPS_PREFIX: Final = "pops."
+"""Keys under which POPs announce themselves."""
 _SESSIONS: Final = "sessions."
 _RETRY_AFTER_S: Final = 2
 
@@ -54,12 +55,22 @@ class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the origin writes into the store about a session."""
+    """What the origin writes into the store about a session; without a mode it is a conversation."""
 
     character: str
     epoch: int
     pop: str
     created_at: int
+    mode: str = MODE_CONVERSATION
+
+
+def _session_record(key: str, value: bytes | None) -> SessionRecord | None:
+    try:
+        record = msgspec.json.decode(value or b"", type=SessionRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        _log.warning("store key %s is no session record", key)
+        return None
+    return record if 0 < record.epoch < EPOCH_MAX and record.mode in MODES else None
 
 
 _Session = DialogueSession | MirrorSession | AgentSession
@@ -112,7 +123,7 @@ class Broker:
     async def pops(self) -> list[PopRecord]:
         """The POPs that have announced themselves, by name. Records that are not one are skipped."""
         records: list[PopRecord] = []
-        for key in await self._store.keys(_POPS):
+        for key in await self._store.keys(POPS_PREFIX):
             with contextlib.suppress(FabricError):  # it left in between
                 value = (await self._store.get(key)).value
                 try:
@@ -133,7 +144,7 @@ class Broker:
         character = self._shared.characters.get(character_id or config.character)
         if character is None:
             raise ProblemError(404, "unknown-character", "There is no character of this name.")
-        if self.count >= config.sessions_max:
+        if not self._has_room():
             headers = {"Retry-After": str(_RETRY_AFTER_S)}
             raise ProblemError(503, "too-many-sessions", "All places are taken; try again in a moment.", headers)
         session_id, epoch, created_at = self._identifier(), 1, self._clock.wall()
@@ -142,7 +153,9 @@ class Broker:
             self._opening += 1
             try:
                 pop = await self._choose_pop()
-                record = SessionRecord(character=character.id, epoch=epoch, pop=pop.name, created_at=created_at)
+                record = SessionRecord(
+                    character=character.id, epoch=epoch, pop=pop.name, created_at=created_at, mode=mode
+                )
                 revision = await self._store.create(_SESSIONS + session_id, msgspec.json.encode(record))
             finally:
                 self._opening -= 1
@@ -210,6 +223,59 @@ class Broker:
         await session.start()
         await session.rehearse()
         await session.aclose("warm")
+
+    async def adopt(self) -> int:
+        """Go on with the sessions whose records an earlier life of this origin left: their viewers are still there.
+
+        Each gets a new epoch, which also keeps its numbers apart from those of before, and a conversation without
+        memory. Records that are none, of characters that are gone, or of sessions whose agent was somebody else's (its
+        tokens are gone), are deleted: POPs then say goodbye.
+
+        Returns: how many sessions go on.
+        Raises: FabricError: the store is out of reach.
+        """
+        adopted = 0
+        for key in await self._store.keys(_SESSIONS):
+            session_id = key.removeprefix(_SESSIONS)
+            if session_id in self._held:
+                continue
+            with contextlib.suppress(FabricError):  # somebody else is at it, or it is gone
+                entry = await self._store.get(key)
+                record = _session_record(key, entry.value)
+                if record is None or record.character not in self._shared.characters or not self._has_room():
+                    await self._store.delete(key, entry.revision)
+                    continue
+                record = msgspec.structs.replace(record, epoch=record.epoch + 1)
+                revision = await self._store.update(key, msgspec.json.encode(record), entry.revision)
+                await self._go_on(session_id, record, revision)
+                adopted += 1
+        if adopted:
+            _log.info("sessions of before the restart go on", extra={"sessions": adopted})
+        return adopted
+
+    def _has_room(self) -> bool:
+        return self.count < self._shared.config.sessions_max
+
+    async def _go_on(self, session_id: str, record: SessionRecord, revision: int) -> None:
+        character = self._shared.characters[record.character]
+        session: DialogueSession | MirrorSession
+        if record.mode == MODE_MIRROR:
+            session = MirrorSession(session_id, character, self._bus, open_s_max=ADOPTED_SILENCE_S_MAX)
+        else:
+            session = DialogueSession(
+                session_id,
+                character,
+                self._shared,
+                self._bus,
+                on_turn=self._on_turn,
+                idle_s_max=ADOPTED_SILENCE_S_MAX,
+                resumed_epoch=record.epoch,
+            )
+        self._hold(session, revision)
+        try:
+            await session.start()
+        except (FabricError, TimeoutError):
+            session.end("not-started")
 
     async def aclose(self) -> None:
         """Free all sessions."""

@@ -10,7 +10,7 @@ from core.host.sections import section_classes
 EXAMPLE = Path(__file__).parent.parent / "visavis.toml.example"
 
 
-@pytest.mark.parametrize("section", ["edge", "origin", "run"])
+@pytest.mark.parametrize("section", ["edge", "fabric", "origin", "run"])
 def test_the_example_is_accepted_and_changes_nothing(section: str) -> None:
     cls = section_classes()[section]
     assert load_config(cls, section=section, path=EXAMPLE, environ={}) == cls()

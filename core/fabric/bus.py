@@ -55,10 +55,10 @@ class Bus(Protocol):
         ...
 
     async def request(self, subject: str, payload: bytes, timeout_s: float = 2.0) -> bytes:
-        """One question, one answer; of several responders one is asked, in turn.
+        """One question, one answer; of several responders one is asked; which one is the fabric's choice.
 
-        Raises: FabricError: `no-responder`, `timeout`, `unreachable` (also when the responder dies meanwhile),
-            `responder-failed`, `overloaded`, `too-large`.
+        Raises: FabricError: `no-responder`, `timeout`, `unreachable` (over a socket also when the responder dies
+            meanwhile), `responder-failed`, `overloaded`, `too-large`.
         """
         ...
 

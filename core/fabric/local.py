@@ -39,8 +39,6 @@ _log = logging.getLogger(__name__)
 
 _BACKOFF_S_MIN: Final = 0.05
 _BACKOFF_S_MAX: Final = 2.0
-_CALL_S_MAX: Final = 5.0
-"""A server that is alive answers store calls within microseconds; one that does not in this time is stopped or hung."""
 _REQUEST_GRACE_S: Final = 0.5
 """The server enforces a request's timeout; this end waits a little longer, in case the server itself hangs."""
 
@@ -213,7 +211,9 @@ class _Link:
         if self._connection is not None:
             self._connection.send(encode(frame))
 
-    async def call(self, make: Callable[[int], frames.ClientFrame], timeout_s: float = _CALL_S_MAX) -> frames.Done:
+    async def call(
+        self, make: Callable[[int], frames.ClientFrame], timeout_s: float = limits.FABRIC_CALL_S_MAX
+    ) -> frames.Done:
         if not self.connected or self._connection is None:
             raise FabricError("unreachable", f"no connection to the fabric at {self.path}")
         if len(self._calls) >= limits.FABRIC_QUEUE_MESSAGES_MAX:

@@ -144,18 +144,27 @@ class MemoryStore:
         check_subject(key)
 
     def _write(self, key: str, value: bytes | None) -> int:
-        self._revision += 1
-        entry = Entry(key, value, self._revision)
-        if value is None:
-            del self._entries[key]
-        else:
-            # Re-inserted at the end: the dictionary stays in the order of revisions.
-            self._entries.pop(key, None)
-            self._entries[key] = entry
-        for prefix, sink in list(self._watches):
-            if key.startswith(prefix):
-                sink(entry)
+        self.apply(Entry(key, value, self._revision + 1))
         return self._revision
+
+    def apply(self, entry: Entry) -> None:
+        """Make a write visible that somebody else has checked; its revision is beyond the newest."""
+        self._revision = entry.revision
+        # Re-inserted at the end: the dictionary stays in the order of revisions.
+        self._entries.pop(entry.key, None)
+        if entry.value is not None:
+            self._entries[entry.key] = entry
+        for prefix, sink in list(self._watches):
+            if entry.key.startswith(prefix):
+                sink(entry)
+
+    def restore(self, entry: Entry) -> None:
+        """Take over an entry of an earlier life; the newest revision stays. In the order of revisions."""
+        self._entries[entry.key] = entry
+
+    def entry(self, key: str) -> Entry | None:
+        """The live entry of a key, if there is one."""
+        return self._entries.get(key)
 
     def _current(self, key: str, revision: int) -> None:
         entry = self._entries.get(key)

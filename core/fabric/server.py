@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from core import limits
 from core.errors import ConfigError, FabricError, LocalProtocolError, RemoteProtocolError
@@ -22,9 +22,9 @@ from core.fabric.bus import Message
 from core.fabric.connection import FrameConnection
 from core.fabric.frames import encode
 from core.fabric.memory import MemoryBus, MemoryStore
-from core.fabric.store import Entry
+from core.fabric.store import Entry, Store
 
-__all__ = ["LocalFabricServer"]
+__all__ = ["HostedStore", "LocalFabricServer"]
 
 _log = logging.getLogger(__name__)
 
@@ -34,20 +34,38 @@ _SOCKET_PATH_BYTES_MAX: Final = 107
 """sun_path on Linux holds 108 bytes with its final zero; macOS holds 104, and says so itself."""
 
 
+class HostedStore(Store, Protocol):
+    """A store that lives in the server's own process: watches of its clients are called at once, without a queue."""
+
+    @property
+    def revision(self) -> int:
+        """The newest revision."""
+        ...
+
+    def holds(self, key: str) -> bool:
+        """Whether the key is alive."""
+        ...
+
+    def attach(self, prefix: str, from_revision: int, sink: Callable[[Entry], None]) -> Callable[[], None]:
+        """See `MemoryStore.attach`."""
+        ...
+
+
 class LocalFabricServer:
     """Hosts the fabric. The hosting process uses `bus` and `store` directly; others come through `connect_local`.
 
-    State lives in memory: a restarted server knows nothing, its revisions go on increasing (they start from the wall
-    clock), and clients subscribe and watch again by themselves.
+    Clients subscribe and watch again by themselves when a server has been restarted. What its store then knows depends
+    on the store: one in memory knows nothing (its revisions go on increasing, they start from the wall clock).
 
     Args:
         path: the Unix socket; only this user may open it. A stale file left by a dead server is replaced.
+        store: where the entries are; None: in memory. It is closed with the server.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, store: HostedStore | None = None) -> None:
         self.path = path
         self.bus = MemoryBus()
-        self.store = MemoryStore(revision=time.time_ns() // 1_000)
+        self.store: HostedStore = store or MemoryStore(revision=time.time_ns() // 1_000)
         self._peers: dict[FrameConnection, _Peer] = {}
         self._server: asyncio.Server | None = None
         self._inode: int | None = None

@@ -15,7 +15,7 @@ class Entry:
 
     Attributes:
         value: None once deleted (seen only in watches).
-        revision: strictly increasing over the whole store.
+        revision: strictly increasing over the whole store. That of a deletion is good for `from_revision` only.
     """
 
     key: str
@@ -33,7 +33,10 @@ class Watch(Protocol):
 
 
 class Store(Protocol):
-    """Linearizable per key. Keys are dot-separated tokens like subjects."""
+    """Linearizable per key. Keys are dot-separated tokens like subjects.
+
+    Any operation may raise FabricError `unreachable` or `timeout`; a write that did may have happened, or not.
+    """
 
     async def create(self, key: str, value: bytes) -> int:
         """Revision of the new entry. Raises: FabricError: `exists`."""
@@ -60,7 +63,8 @@ class Store(Protocol):
         ...
 
     async def watch(self, prefix: str, from_revision: int = 0) -> Watch:
-        """Current entries newer than `from_revision`, then changes as they happen."""
+        """Current entries newer than `from_revision`, then changes as they happen. Where the store remembers deletions,
+        those newer than a `from_revision` beyond 0 are among the first."""
         ...
 
     async def aclose(self) -> None:

@@ -42,8 +42,8 @@ __all__ = [
     "setting",
 ]
 
-SECTIONS: Final = ("edge", "origin", "run")
-"""Top-level tables of the file: one per process, and one for what starts them."""
+SECTIONS: Final = ("edge", "fabric", "origin", "run")
+"""Top-level tables of the file: one per process, one for what is between them, and one for what starts them."""
 CONFIG_FILE: Final = "visavis.toml"
 """Read from the working directory when it is there; `VISAVIS_CONFIG` or `--config` name another one."""
 _PREFIX: Final = "VISAVIS_"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from core.host.cli import Subparsers
     from core.host.supervisor import ChildSpec
 
-__all__ = ["RunConfig", "register"]
+__all__ = ["RunConfig", "free_port", "register", "supervise"]
 
 _SOCKET_PATH_BYTES_MAX: Final = 100
 
@@ -97,8 +97,8 @@ def plan(config: RunConfig, options: argparse.Namespace) -> tuple[list[ChildSpec
     for override in overrides_from(options):
         passed += ["--set", override]
     origin, edge = load_section("origin", options), load_section("edge", options)
-    origin_port = _free_port(origin.host, origin.port, "--origin-port")
-    edge_port = _free_port(edge.host, edge.port, "--port", avoid=origin_port)
+    origin_port = free_port(origin.host, origin.port, "--origin-port")
+    edge_port = free_port(edge.host, edge.port, "--port", avoid=origin_port)
     fabric = _fabric_path(config.directory)
     return [
         _spec("origin", origin, passed, {"port": origin_port, "fabric": fabric}),
@@ -137,7 +137,7 @@ def _shown_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _free_port(host: str, port: int, flag: str, avoid: int = 0) -> int:
+def free_port(host: str, port: int, flag: str, avoid: int = 0) -> int:
     """The port, or a free one for 0. Raises: ConfigError: it is taken or may not be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

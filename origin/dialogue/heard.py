@@ -75,10 +75,14 @@ class SpokenUtterance:
 
 
 class Utterances:
-    """A session's utterances: numbered from 1, the newest ones kept for positions that come in later."""
+    """A session's utterances: numbered, the newest ones kept for positions that come in later.
 
-    def __init__(self) -> None:
-        self._count = 0
+    Args:
+        before: the number before the first one.
+    """
+
+    def __init__(self, before: int = 0) -> None:
+        self._count = before
         self._kept: dict[int, SpokenUtterance] = {}
 
     def begin(self, turn_id: int) -> SpokenUtterance:

@@ -24,6 +24,7 @@ from core.limits import (
     MEDIA_CLOCK_HZ,
     SESSION_IDLE_S_MAX,
     TEXT_CHARS_MAX,
+    UTTERANCES_PER_EPOCH_MAX,
     VOICE_BITRATE_BPS_MAX,
     VOICE_BITRATE_BPS_MIN,
 )
@@ -46,6 +47,7 @@ from origin.dialogue.character import Character
 from origin.dialogue.clause_cutter import ClauseCutter
 from origin.dialogue.detector import SharedSileroAnalyzer
 from origin.dialogue.frames import BargeInFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
+from origin.dialogue.heard import Utterances
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
 from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.services import LLM, STT, TTS, Shared
@@ -72,6 +74,8 @@ class DialogueSession:
         on_turn: told the marks of every answered turn.
         open_s_max: the session ends when no viewer has come by then.
         idle_s_max: it ends when nothing has come from its viewer for so long.
+        resumed_epoch: goes on with a session of an earlier origin; its viewer has come already. Turns and utterances
+            are numbered from a range of this epoch: a POP takes no number twice.
 
     Attributes:
         closed: set when everything is freed.
@@ -89,6 +93,7 @@ class DialogueSession:
         on_turn: Callable[[TurnMarks], None] = lambda marks: None,
         open_s_max: float = 30.0,
         idle_s_max: float = SESSION_IDLE_S_MAX,
+        resumed_epoch: int = 0,
     ) -> None:
         self.id = session_id
         self.closed = asyncio.Event()
@@ -99,7 +104,7 @@ class DialogueSession:
         self._open_s_max = open_s_max
         self._idle_s_max = idle_s_max
         self._subscription: Subscription | None = None
-        self._opened = False
+        self._opened = resumed_epoch > 0
         self._last_heard = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
@@ -109,6 +114,8 @@ class DialogueSession:
             context=LLMContext(),
             history_messages=shared.config.llm.history_messages,
             on_first_packet=on_turn,
+            turn_id=resumed_epoch * UTTERANCES_PER_EPOCH_MAX,
+            utterances=Utterances(resumed_epoch * UTTERANCES_PER_EPOCH_MAX),
         )
         self._microphone = Microphone()
         self._voice = VoiceOutput(self._state, shared.config.tts.bitrate_bps)

@@ -302,7 +302,7 @@ def _mouth(pose: Track) -> str:
         teeth = f'<rect x="20" y="{top - 6:.1f}" width="50" height="{showing:.1f}" fill="#f7f3ee"/>'
         tongue = (
             ""
-            if gap < 0.05 and value["tongue"] < 0.05
+            if gap < 0.08 and value["tongue"] < 0.05
             else (
                 f'<ellipse cx="45" cy="{bottom - 1 - 12 * value["tongue"]:.1f}" rx="{half * 0.55:.1f}" '
                 f'ry="{3 + 9 * value["tongue"]:.1f}" fill="#c9605e"/>'

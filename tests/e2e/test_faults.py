@@ -192,6 +192,28 @@ async def test_a_wrong_ticket_is_refused_with_a_problem_document(stack: Stack, f
     assert token == "" or token not in response.text
 
 
+async def test_a_killed_origin_comes_back_and_goes_on_with_its_sessions() -> None:
+    with local_stack() as stack:
+        async with Viewer.connect(origin=stack.origin_url, pop=stack.pop_url, microphone=False) as viewer:
+            await settle(viewer, quiet_s=0.3)
+            victim = child(stack, "core.host.child origin")
+            os.kill(victim, signal.SIGKILL)
+            units = viewer.screen.units
+
+            def answers() -> bool:
+                if victim in stack.children():
+                    return False
+                with suppress(httpx.HTTPError):
+                    return httpx.get(f"{stack.origin_url}/healthz", timeout=1.0).status_code == 200
+                return False
+
+            assert await _until(answers, 60.0)
+            assert viewer.screen.units > units, "the face went on meanwhile"
+            turn = await ask(viewer, text="Tell me about Mars.", timeout_s=20.0, listen_s=1.0)
+            assert turn.answered, "the same link, the same session, no new ticket"
+            assert "Mars" in turn.reply_text
+
+
 async def test_an_expired_ticket_is_refused_and_its_session_freed() -> None:
     with local_stack("origin.open_s_max=1") as stack:
         ticket = await fetch_ticket(stack.origin_url, pop=stack.pop_url)

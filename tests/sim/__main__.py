@@ -1,4 +1,7 @@
-"""`python -m tests.sim [--seeds N] [--seed N]`: simulate sessions; say which seeds broke a promise, and the replay."""
+"""`python -m tests.sim [--seeds N] [--seed N]`: simulate sessions; say which seeds broke a promise, and the replay.
+
+`python -m tests.sim broker …` simulates the broker's cluster instead (tests/sim/broker.py).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ import json
 import sys
 from collections import Counter
 
+from tests.sim import broker
 from tests.sim.world import simulate
 
 
 def main() -> int:
     """Entry point."""
+    if sys.argv[1:2] == ["broker"]:
+        return broker.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many sessions (default 100)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")

@@ -12,6 +12,7 @@ from core.fabric import frames
 from core.fabric.bus import Message
 from core.fabric.frames import encode
 from core.fabric.local import LocalBus, LocalFabricServer, connect_local
+from core.fabric.memory import MemoryStore
 from tests.core.fabric.conftest import until
 
 
@@ -138,6 +139,7 @@ async def test_leaving_frees_everything_at_the_server(server: LocalFabricServer)
         await bus.aclose()
     await until(lambda: server.peers == 0)
     assert len(server.bus._sinks) == 0
+    assert isinstance(server.store, MemoryStore)
     assert server.store._watches == []
     assert len(asyncio.all_tasks()) == before
 

@@ -1,4 +1,4 @@
-"""What every store promises (core/fabric/store.py), asked of both."""
+"""What every store promises (core/fabric/store.py), asked of all."""
 
 from __future__ import annotations
 

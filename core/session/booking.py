@@ -1,0 +1,186 @@
+"""One request, one lease: which slot a request was given, kept in the store so that no broker gives it a second one.
+
+The booking is written before the slot is leased, and confirmed after it. Whoever repeats the request, at this broker or
+another, before or after a crash in between, finds it and asks for the same slot again. One that leads to no lease is
+swept away (`sweep`); a broker that slept through that cannot confirm it, and gives the slot back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from core.errors import RemoteProtocolError
+from core.limits import LEASE_RECORD_SIZE_BYTES_MAX, LEASE_TRIES_MAX
+from core.session.lease import Denied, Lease, LeaseRecord, acquire, end, look
+from core.session.steps import Create, Delete, Get, Outcome, Refusal, Steps, Update
+
+__all__ = ["BookingRecord", "Offer", "book", "booking_key", "cancel", "decode_booking", "sweep"]
+
+_PREFIX: Final = "bookings."
+
+
+class BookingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Which slot a request was given, at which life of its worker, and whether that was seen to be leased."""
+
+    slot: str
+    life: str
+    confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A slot that may be leased.
+
+    Attributes:
+        slot: the resource.
+        worker, life: whose it is; the lease is held by that life of it.
+        floor: the highest epoch of the slot that anybody has heard of.
+    """
+
+    slot: str
+    worker: str
+    life: str
+    floor: int = 0
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(BookingRecord)
+
+
+def booking_key(request: str) -> str:
+    """Where the booking of a request is."""
+    return _PREFIX + request
+
+
+def decode_booking(value: bytes) -> BookingRecord:
+    """Raises: RemoteProtocolError: `bad-record`."""
+    if len(value) > LEASE_RECORD_SIZE_BYTES_MAX:
+        raise RemoteProtocolError("bad-record", f"a booking of {len(value)} bytes")
+    try:
+        return _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError("bad-record", f"no booking ({error})") from None
+
+
+def book(request: str, offers: Sequence[Offer]) -> Steps[Lease | Denied]:
+    """Lease one of the offered slots, the first that nobody holds. The same request gets the same lease.
+
+    Args:
+        offers: in the order of preference; a slot that was booked earlier is asked for again only if it is still
+        offered.
+    """
+    left = list(offers)
+    for _ in range(LEASE_TRIES_MAX + len(left)):
+        if not left:
+            return Denied("taken")
+        read = yield Get(booking_key(request))
+        if read.refusal is Refusal.LOST:
+            continue
+        offer = _booked(read, left)
+        if offer is None:
+            if read.refusal is None and not (yield from _give_up(request, read)):
+                continue
+            offer = left[0]
+            record = _encoder.encode(BookingRecord(slot=offer.slot, life=offer.life))
+            key = booking_key(request)
+            fresh = read.refusal is Refusal.NOT_FOUND
+            written = yield Create(key, record) if fresh else Update(key, record, read.revision)
+            if written.refusal is not None:
+                continue  # somebody else has booked for the same request, or nobody knows: look again
+        result = yield from acquire(
+            offer.slot, holder=offer.worker, life=offer.life, request=request, floor=offer.floor
+        )
+        if isinstance(result, Lease):
+            if (yield from _confirm(request, result)):
+                return result
+            yield from end(result.resource, result.epoch, "released")
+        elif result.reason == "unknown":
+            return result
+        else:
+            left.remove(offer)
+    return Denied("unknown")
+
+
+def _confirm(request: str, lease: Lease) -> Steps[bool]:
+    """Whether the booking still is what the lease was taken for; now nobody sweeps it while the lease lives."""
+    for _ in range(LEASE_TRIES_MAX):
+        read = yield Get(booking_key(request))
+        if read.refusal is Refusal.LOST:
+            continue
+        if read.refusal is Refusal.NOT_FOUND:
+            return False
+        record = decode_booking(read.value)
+        if (record.slot, record.life) != (lease.resource, lease.life):
+            return False
+        if record.confirmed:
+            return True
+        value = _encoder.encode(msgspec.structs.replace(record, confirmed=True))
+        written = yield Update(booking_key(request), value, read.revision)
+        if written.refusal is None:
+            return True
+    return False
+
+
+def _give_up(request: str, read: Outcome) -> Steps[bool]:
+    """End what a booking has led to that is not offered any more. Returns: whether the booking may be overwritten."""
+    try:
+        record = decode_booking(read.value)
+    except RemoteProtocolError:
+        return True
+    lease = yield from look(record.slot)
+    if isinstance(lease, Denied):
+        return lease.reason != "unknown"
+    if not lease.holder or lease.request != request:
+        return True
+    ended = yield from end(record.slot, lease.epoch, "released")
+    return not isinstance(ended, Denied)
+
+
+def _booked(read: Outcome, offers: Sequence[Offer]) -> Offer | None:
+    """What was booked, if that is still offered."""
+    if read.refusal is not None:
+        return None
+    try:
+        record = decode_booking(read.value)
+    except RemoteProtocolError:
+        return None  # it is written anew
+    return next((offer for offer in offers if (offer.slot, offer.life) == (record.slot, record.life)), None)
+
+
+def sweep(request: str) -> Steps[bool]:
+    """Forget a booking that leads to no lease. Returns: whether this call has.
+
+    The booking is read before the lease: if that is taken meanwhile, the confirmation is refused, or this deletion.
+    """
+    read = yield Get(booking_key(request))
+    if read.refusal is not None:
+        return False
+    try:
+        record = decode_booking(read.value)
+    except RemoteProtocolError:
+        record = None
+    if record is not None:
+        lease = yield from look(record.slot)
+        if isinstance(lease, Denied) and lease.reason == "unknown":
+            return False
+        if isinstance(lease, LeaseRecord) and lease.holder and lease.request == request:
+            return False
+    removed = yield Delete(booking_key(request), read.revision)
+    return removed.refusal is None
+
+
+def cancel(request: str) -> Steps[bool]:
+    """Forget a booking whose lease has ended. Returns: whether there is none any more."""
+    for _ in range(LEASE_TRIES_MAX):
+        read = yield Get(booking_key(request))
+        if read.refusal is Refusal.NOT_FOUND:
+            return True
+        if read.refusal is None:
+            removed = yield Delete(booking_key(request), read.revision)
+            if removed.refusal in (None, Refusal.NOT_FOUND):
+                return True
+    return False

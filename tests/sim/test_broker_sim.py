@@ -1,0 +1,43 @@
+"""A few seeds of the broker's simulation with every run of the tests; `python -m tests.sim broker --seeds N` for
+many."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from tests.sim import broker
+from tests.sim.broker import simulate
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_fails_nothing_is_owned_twice_or_lost(seed: int) -> None:
+    outcome = simulate(seed)
+    if outcome.violations:
+        replay = f"replay: python -m tests.sim broker --seed {seed}"
+        pytest.fail("\n".join([*outcome.violations[:10], replay]), pytrace=False)
+
+
+def test_without_fencing_the_same_seeds_break_promises() -> None:
+    broken = [seed for seed in range(25) if simulate(seed, fencing=False).violations]
+    assert len(broken) >= 3, "a simulation that finds nothing proves nothing"
+
+
+def test_all_kinds_of_trouble_happen() -> None:
+    counted = sum((simulate(seed).counters for seed in range(25)), Counter[str]())
+    wanted = ("answers lost", "questions lost", "store away", "wipes", "suspects", "expired", "lives", "handoffs done")
+    assert all(counted[name] for name in (*wanted, "previews", "old-epoch")), counted
+
+
+def test_one_seed_is_one_trace() -> None:
+    assert simulate(3) == simulate(3)
+    assert simulate(3) != simulate(4)
+
+
+def test_the_command_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert broker.main(["--seeds", "5", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["seeds"], said["violations"]) == (5, 0)
+    assert said["violations_without_fencing"] > 0
