@@ -61,7 +61,6 @@ SPEECH_STALL_S_MAX: Final = 15.0
 PHONEMES_PER_PACKET_MAX: Final = 16
 TEXT_CHARS_MAX: Final = 2_000
 """Longest text a viewer may type."""
-
 ADAPT_MATERIAL_S_MIN: Final = 20.0
 """Recordings to fit a character to: with less, the held-out quarter says nothing."""
 ADAPT_MATERIAL_S_MAX: Final = 1_800.0
@@ -76,6 +75,50 @@ RECORDING_CLIPPED_PART_MAX: Final = 0.01
 """Samples at full scale: more is distortion that no microphone has to make."""
 RECORDING_OFFSET_MAX: Final = 0.05
 """Mean of a recording's samples, of full scale: a sound card with more is broken."""
+
+# --- agents ------------------------------------------------------------------------------------------------------
+AGENT_TOKEN_LIFETIME_S: Final = 60.0
+"""A session whose agent has not connected by then ends: nobody would ever answer in it."""
+AGENT_HELLO_S_MAX: Final = 5.0
+"""From a socket's opening to its hello."""
+AGENT_HELLOS_WAITING_MAX: Final = 64
+"""Sockets that have not said hello yet; beyond that new ones are refused."""
+AGENT_GRACE_S: Final = 15.0
+"""A session whose agent is lost waits this long for it; longer than a process takes to start again."""
+AGENT_PING_S: Final = 5.0
+"""How often an agent is asked whether it is there; one that does not answer within twice as long is lost."""
+AGENT_MISSED_MAX: Final = 8
+"""Texts that a viewer types while its agent is away; the oldest are forgotten."""
+AGENT_MESSAGE_SIZE_BYTES_MAX: Final = 1_048_576
+"""One message, sound included: eleven seconds of mono at 48 kHz."""
+AGENT_CONTROL_SIZE_BYTES_MAX: Final = 65_536
+"""One message of text."""
+AGENT_SOUND_S_MAX: Final = 60.0
+"""Sound that waits to be spoken, all utterances together; an agent that sends more is a flood and is closed."""
+AGENT_UTTERANCES_MAX: Final = 64
+"""Utterances that wait to be spoken; the same."""
+AGENT_MESSAGES_PER_S_MAX: Final = 500
+"""Messages of one agent, sound included, for as long as it likes: ten times real time in 20 ms packets."""
+AGENT_MESSAGES_BURST_MAX: Final = 4_000
+"""The same at once: a minute of 20 ms packets with their words. Beyond that it is a flood and is closed."""
+AGENT_STALL_S_MAX: Final = 5.0
+"""An utterance whose sound stops this long is over; until then its mouth rests."""
+AGENT_ERRORS_MAX: Final = 64
+"""Messages of one connection that could not be used; the next one closes it."""
+AGENT_EVENTS_MAX: Final = 1_024
+"""What waits to be read by an agent (20 s of microphone); one that reads no more is closed and may come back."""
+AGENT_PHONEMES_S_MAX: Final = 0.15
+"""How long an utterance's first sound waits for the phonemes of its words; they come within a few milliseconds."""
+AGENT_TEXT_S_MAX: Final = 0.04
+"""How long it waits for the end of a text without times, which may follow at once; then it goes by the sound alone."""
+AGENT_WORDS_MAX: Final = 512
+"""Words, or phonemes, in one message."""
+AGENT_SPANS_MAX: Final = 20_000
+"""Words and phonemes of one utterance: half an hour of talk. One that says more is a flood."""
+AGENT_TEXTS_MAX: Final = 64
+"""Texts that wait for their phonemes; beyond that the face goes by the sound alone."""
+AGENT_TIME_S_MAX: Final = 3_600.0
+"""Latest time within an utterance that an agent may name."""
 
 # --- motion ------------------------------------------------------------------------------------------------------
 WEIGHT_STEP_MAX: Final = 0.28

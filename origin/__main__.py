@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from core import __version__
 from core.errors import ConfigError, FabricError
@@ -17,9 +18,14 @@ from core.fabric.config import FabricConfig
 from core.host.cli import EXIT_MISTAKE, Parser
 from core.host.config import add_config_arguments, load_config, overrides_from
 from core.host.telemetry import configure_logging
+from core.limits import AGENT_MESSAGE_SIZE_BYTES_MAX, AGENT_PING_S
 from origin.config import OriginConfig
 
-__all__ = ["main", "serve"]
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+__all__ = ["main", "serve", "web_server"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,8 +109,6 @@ async def _serve(
     stopping: asyncio.Event,
 ) -> None:
     # Imported here: a port that is taken is reported before the second that Pipecat takes to load.
-    import uvicorn
-
     from core.fabric.opening import host_fabric
     from core.host.clock import SystemClock
     from core.host.entropy import SystemEntropy
@@ -143,11 +147,7 @@ async def _serve(
     await broker.warm()
     await broker.adopt()
     app = build_app(config, broker, key, metrics)
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-    )
-    # Signals are ours: uvicorn would take them over and raise them again.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
+    server = web_server(app)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     sys.stdout.write(f"origin ready on {_url(host, port)}\n")
     sys.stdout.flush()
@@ -157,6 +157,28 @@ async def _serve(
     finally:
         server.should_exit = True
         await serving
+
+
+def web_server(app: Starlette) -> uvicorn.Server:
+    """The API's server; who runs it, ends it."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        ws="websockets-sansio",
+        ws_ping_interval=AGENT_PING_S,
+        ws_ping_timeout=2 * AGENT_PING_S,
+        ws_max_size=AGENT_MESSAGE_SIZE_BYTES_MAX,
+        ws_per_message_deflate=False,  # sound does not shrink, and a small message could become a large one
+    )
+    server = uvicorn.Server(config)
+    # Signals are ours: uvicorn would take them over and raise them again.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
+    return server
 
 
 def _url(host: str, port: int) -> str:

@@ -1,4 +1,4 @@
-"""The origin's HTTP API: tickets, the key set, health and metrics."""
+"""The origin's HTTP API: tickets, the agents' WebSocket, the key set, health and metrics."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from core.host.telemetry import render_metrics
 from core.session.claims import MODE_CONVERSATION
+from origin.agent.socket import AgentSockets
 from origin.broker import Broker
 from origin.config import OriginConfig
 from origin.dialogue.state import TurnMarks
@@ -42,6 +43,12 @@ class OriginMetrics:
         self.registry = registry
         self.sessions = Gauge("origin_sessions_active", "Sessions that are open", registry=registry)
         self.tickets = Counter("origin_tickets_total", "Tickets by outcome", ["result"], registry=registry)
+        self.agent_errors = Counter(
+            "origin_agent_errors_total",
+            "Messages and connections of agents that were refused",
+            ["code"],
+            registry=registry,
+        )
         self.answer = Histogram(
             "origin_answer_seconds",
             "End of the user's speech to the first packet of the answer",
@@ -59,7 +66,7 @@ class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of `POST /v1/sessions`."""
 
     character: str | None = None
-    mode: Literal["conversation", "mirror"] = MODE_CONVERSATION
+    mode: Literal["conversation", "mirror", "agent"] = MODE_CONVERSATION
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -68,9 +75,11 @@ Handler = Callable[[Request], Awaitable[Response]]
 def build_app(config: OriginConfig, broker: Broker, key: TicketKey, metrics: OriginMetrics) -> Starlette:
     """The application; everything it needs is running already."""
     api = _Api(config, broker, key, metrics)
+    agents = AgentSockets(broker.agent_session, lambda code: metrics.agent_errors.labels(code).inc())
     return Starlette(
         routes=[
             Route("/v1/sessions", api.sessions, methods=["POST", "OPTIONS"]),
+            WebSocketRoute("/v1/sessions/{session_id}/agent", agents.serve, name="agent"),
             Route("/.well-known/jwks.json", api.key_set, methods=["GET"]),
             Route("/healthz", api.health, methods=["GET"]),
             Route("/metrics", api.metrics, methods=["GET"]),
@@ -106,6 +115,8 @@ class _Api:
         else:
             self._metrics.tickets.labels("minted").inc()
             _log.info("ticket minted", extra={"session": ticket["session_id"]})
+            if isinstance(agent := ticket.get("agent"), dict):
+                agent["url"] = str(request.url_for("agent", session_id=ticket["session_id"]))
             location = f"/v1/sessions/{ticket['session_id']}"
             response = JSONResponse(ticket, 201, headers={"Location": location, "Cache-Control": "no-store"})
         response.headers["Vary"] = "Origin"

@@ -17,8 +17,10 @@ from core.errors import FabricError
 from core.fabric.bus import Bus
 from core.fabric.store import Store
 from core.host.clock import Clock
-from core.limits import ADOPTED_SILENCE_S_MAX, EPOCH_MAX, TICKET_LIFETIME_S
-from core.session.claims import MODE_CONVERSATION, MODE_MIRROR, MODES
+from core.limits import ADOPTED_SILENCE_S_MAX, AGENT_TOKEN_LIFETIME_S, EPOCH_MAX, TICKET_LIFETIME_S
+from core.session.claims import MODE_AGENT, MODE_CONVERSATION, MODE_MIRROR, MODES
+from origin.agent.session import AgentSession
+from origin.dialogue.character import Character
 from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
 from origin.dialogue.state import TurnMarks
@@ -71,9 +73,12 @@ def _session_record(key: str, value: bytes | None) -> SessionRecord | None:
     return record if 0 < record.epoch < EPOCH_MAX and record.mode in MODES else None
 
 
+_Session = DialogueSession | MirrorSession | AgentSession
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
-    session: DialogueSession | MirrorSession
+    session: _Session
     revision: int
 
 
@@ -131,7 +136,7 @@ class Broker:
         """Open a session, warm its pipeline and mint its ticket.
 
         Args:
-            mode: one of core.session.claims.MODES.
+            mode: MODE_AGENT or one of core.session.claims.MODES.
         Returns: the body of `POST /v1/sessions` (ARCHITECTURE.md, "Tickets").
         Raises: ProblemError: no such character, no POP, too many sessions, or the fabric is out of reach.
         """
@@ -143,13 +148,7 @@ class Broker:
             headers = {"Retry-After": str(_RETRY_AFTER_S)}
             raise ProblemError(503, "too-many-sessions", "All places are taken; try again in a moment.", headers)
         session_id, epoch, created_at = self._identifier(), 1, self._clock.wall()
-        session: DialogueSession | MirrorSession
-        if mode == MODE_MIRROR:
-            session = MirrorSession(session_id, character, self._bus, open_s_max=config.open_s_max)
-        else:
-            session = DialogueSession(
-                session_id, character, self._shared, self._bus, on_turn=self._on_turn, open_s_max=config.open_s_max
-            )
+        session = self._make(mode, session_id, character)
         try:
             self._opening += 1
             try:
@@ -178,18 +177,36 @@ class Broker:
             epoch=epoch,
             now_wall=created_at,
             lifetime_s=lifetime_s,
-            mode=mode,
+            mode=MODE_MIRROR if mode == MODE_MIRROR else MODE_CONVERSATION,
         )
         offer: dict[str, Any] = {"name": pop.name, "url": pop.url, "token": token, "epoch": epoch}
         if pop.webtransport is not None:
             offer["webtransport"] = msgspec.to_builtins(pop.webtransport)
-        return {
+        answer: dict[str, Any] = {
             "session_id": session_id,
             "character": {"id": character.id, "name": character.name, "puppet": character.puppet},
             "pops": [offer],
             "ice_servers": [],
             "expires_at": created_at + lifetime_s,
         }
+        if isinstance(session, AgentSession):
+            answer["agent"] = {"token": session.invite(), "expires_at": created_at + int(AGENT_TOKEN_LIFETIME_S)}
+        return answer
+
+    def _make(self, mode: str, session_id: str, character: Character) -> _Session:
+        open_s_max = self._shared.config.open_s_max
+        if mode == MODE_MIRROR:
+            return MirrorSession(session_id, character, self._bus, open_s_max=open_s_max)
+        if mode == MODE_AGENT:
+            return AgentSession(session_id, character, self._shared, self._bus, open_s_max=open_s_max)
+        return DialogueSession(
+            session_id, character, self._shared, self._bus, on_turn=self._on_turn, open_s_max=open_s_max
+        )
+
+    def agent_session(self, session_id: str) -> AgentSession | None:
+        """The session of this id, if it is open and waits for somebody else's agent."""
+        held = self._held.get(session_id)
+        return held.session if held is not None and isinstance(held.session, AgentSession) else None
 
     async def _choose_pop(self) -> PopRecord:
         """The newest start wins: the record of a POP that was killed may still be there."""
@@ -211,7 +228,8 @@ class Broker:
         """Go on with the sessions whose records an earlier life of this origin left: their viewers are still there.
 
         Each gets a new epoch, which also keeps its numbers apart from those of before, and a conversation without
-        memory. Records that are none, or of characters that are gone, are deleted: POPs then say goodbye.
+        memory. Records that are none, of characters that are gone, or of sessions whose agent was somebody else's (its
+        tokens are gone), are deleted: POPs then say goodbye.
 
         Returns: how many sessions go on.
         Raises: FabricError: the store is out of reach.
@@ -268,14 +286,14 @@ class Broker:
     def _identifier(self) -> str:
         return base64.urlsafe_b64encode(self._shared.entropy.token_bytes(16)).rstrip(b"=").decode()
 
-    def _hold(self, session: DialogueSession | MirrorSession, revision: int) -> None:
+    def _hold(self, session: _Session, revision: int) -> None:
         self._held[session.id] = _Held(session, revision)
         self._on_count(len(self._held))
         reaper = asyncio.get_running_loop().create_task(self._reap(session), name=f"reap {session.id}")
         self._reapers.add(reaper)
         reaper.add_done_callback(functools.partial(set.discard, self._reapers))
 
-    async def _reap(self, session: DialogueSession | MirrorSession) -> None:
+    async def _reap(self, session: _Session) -> None:
         await session.closed.wait()
         held = self._held.pop(session.id)
         self._on_count(len(self._held))

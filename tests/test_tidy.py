@@ -163,7 +163,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_documents_name_files_that_exist() -> None:
     """Paths of rooms in ARCHITECTURE.md and README.md, as `core/fabric/local.py`, must exist."""
-    named = re.compile(r"`((?:core|edge|origin|loadtests|tests|docs)/[\w./-]+\.(?:py|ts|md|json|toml|js))`")
+    named = re.compile(r"`((?:core|edge|origin|loadtests|examples|tests|docs)/[\w./-]+\.(?:py|ts|md|json|toml|js))`")
     offenders = [
         f"{name}: {match[1]} does not exist"
         for name in tracked()

@@ -10,7 +10,16 @@ from typing import Final, cast
 from core.errors import AdmissionError
 from core.limits import TICKET_CLOCK_SKEW_S, TICKET_LIFETIME_S
 
-__all__ = ["MODES", "MODE_CONVERSATION", "MODE_MIRROR", "SCOPE_WEBRTC", "SCOPE_WEBTRANSPORT", "Claims", "check_claims"]
+__all__ = [
+    "MODES",
+    "MODE_AGENT",
+    "MODE_CONVERSATION",
+    "MODE_MIRROR",
+    "SCOPE_WEBRTC",
+    "SCOPE_WEBTRANSPORT",
+    "Claims",
+    "check_claims",
+]
 
 SCOPE_WEBRTC: Final = "webrtc"
 """The scope that opens a WebRTC link."""
@@ -21,6 +30,8 @@ MODE_CONVERSATION: Final = "conversation"
 """The character answers what the viewer says."""
 MODE_MIRROR: Final = "mirror"
 """The viewer performs the character: its own voice moves the face, and nothing of it goes to the origin."""
+MODE_AGENT: Final = "agent"
+"""What an origin may be asked for: somebody else's program answers. POPs see a conversation, and tickets say that."""
 MODES: Final = (MODE_CONVERSATION, MODE_MIRROR)
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")

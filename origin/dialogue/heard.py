@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from core.speech.messages import WordSpan
 
-__all__ = ["SpokenUtterance"]
+__all__ = ["SpokenUtterance", "Utterances"]
+
+_KEPT: Final = 4
+"""Utterances whose positions may still come in."""
 
 
 @dataclass(slots=True)
@@ -68,6 +72,37 @@ class SpokenUtterance:
             parts.extend(heard)
             break
         return " ".join(parts)
+
+
+class Utterances:
+    """A session's utterances: numbered, the newest ones kept for positions that come in later.
+
+    Args:
+        before: the number before the first one.
+    """
+
+    def __init__(self, before: int = 0) -> None:
+        self._count = before
+        self._kept: dict[int, SpokenUtterance] = {}
+
+    def begin(self, turn_id: int) -> SpokenUtterance:
+        """A new utterance of the character."""
+        self._count += 1
+        utterance = self._kept[self._count] = SpokenUtterance(self._count, turn_id)
+        while len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return utterance
+
+    def get(self, utterance_id: int) -> SpokenUtterance | None:
+        """One of the newest; None for others."""
+        return self._kept.get(utterance_id)
+
+    def newest_unheard(self) -> SpokenUtterance | None:
+        """The last utterance, if it was sent but not heard to its end."""
+        utterance = self._kept.get(self._count)
+        if utterance is None or utterance.cut or not utterance.clauses:
+            return None
+        return None if utterance.heard_until >= utterance.end else utterance
 
 
 def _spread(text: str, start: int, end: int) -> tuple[WordSpan, ...]:

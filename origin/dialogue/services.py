@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +28,7 @@ from origin.dialogue.stt import SAMPLE_RATE_HZ, EarPool
 from origin.dialogue.tts import SpeechFailedError, VoiceWorker
 from origin.dialogue.worker_process import WorkerGoneError
 
-__all__ = ["LLM", "STT", "TTS", "Shared", "check_services"]
+__all__ = ["LLM", "STT", "TTS", "Shared", "check_services", "espeak_installed"]
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +76,15 @@ class Shared:
             await self._rehearse()
         except (SpeechFailedError, WorkerGoneError) as error:
             _log.warning("the rehearsal failed, the first answer will be slow: %s", error)
+
+    async def phonemiser(self) -> VoiceWorker | None:
+        """The embedded voice, to tell how words sound: started when first needed, None where it is not installed."""
+        if self.voice is None:
+            if not espeak_installed():
+                return None
+            self.voice = VoiceWorker(self.config.tts.timeout_s)
+            await self.voice.start()
+        return self.voice
 
     async def _rehearse(self) -> None:
         """Let the ears hear the voice once: what a recogniser reads of its models when it first hears speech takes a
@@ -176,8 +186,10 @@ def check_services(config: OriginConfig) -> None:
     for group, name, known in groups:
         if name not in known:
             raise ConfigError(f"origin.{group}.service is {name!r}; known are {', '.join(sorted(known))}")
-    if config.tts.service == "espeak":
-        from importlib.util import find_spec
+    if config.tts.service == "espeak" and not espeak_installed():
+        raise ConfigError("origin.tts.service is 'espeak', which needs the extra: pip install 'visavis[espeak]'")
 
-        if find_spec("espeakng_loader") is None:
-            raise ConfigError("origin.tts.service is 'espeak', which needs the extra: pip install 'visavis[espeak]'")
+
+def espeak_installed() -> bool:
+    """Whether the embedded voice can be started."""
+    return find_spec("espeakng_loader") is not None

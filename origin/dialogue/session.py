@@ -47,6 +47,7 @@ from origin.dialogue.character import Character
 from origin.dialogue.clause_cutter import ClauseCutter
 from origin.dialogue.detector import SharedSileroAnalyzer
 from origin.dialogue.frames import BargeInFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
+from origin.dialogue.heard import Utterances
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
 from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.services import LLM, STT, TTS, Shared
@@ -114,7 +115,7 @@ class DialogueSession:
             history_messages=shared.config.llm.history_messages,
             on_first_packet=on_turn,
             turn_id=resumed_epoch * UTTERANCES_PER_EPOCH_MAX,
-            utterance_id=resumed_epoch * UTTERANCES_PER_EPOCH_MAX,
+            utterances=Utterances(resumed_epoch * UTTERANCES_PER_EPOCH_MAX),
         )
         self._microphone = Microphone()
         self._voice = VoiceOutput(self._state, shared.config.tts.bitrate_bps)

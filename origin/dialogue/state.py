@@ -7,17 +7,15 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from core.speech.messages import DownMessage, StageTimes, TurnState
 from origin.dialogue.character import Character
-from origin.dialogue.heard import SpokenUtterance
+from origin.dialogue.heard import Utterances
 
 __all__ = ["DialogueState", "TurnMarks"]
-
-_UTTERANCES_KEPT: Final = 4
 
 
 @dataclass(slots=True)
@@ -59,7 +57,7 @@ class DialogueState:
         history_messages: so many of them at most.
         turn_id: the current turn; 0 before the first.
         marks: of the current turn.
-        utterances: the newest ones by id, for positions that come in later.
+        utterances: what the character said, for positions that come in later.
         speaking: whether an utterance is being sent now.
         on_first_packet: told the marks of every answered turn, for metrics.
         first_audible: set once anything was said.
@@ -72,9 +70,8 @@ class DialogueState:
     on_first_packet: Callable[[TurnMarks], None]
     now: Callable[[], float] = time.monotonic
     turn_id: int = 0
-    utterance_id: int = 0
     marks: TurnMarks = field(default_factory=TurnMarks)
-    utterances: dict[int, SpokenUtterance] = field(default_factory=dict)
+    utterances: Utterances = field(default_factory=Utterances)
     speaking: bool = False
     closed: bool = False
     first_audible: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,15 +85,6 @@ class DialogueState:
     def turn(self, state: Literal["listening", "thinking", "speaking", "idle"]) -> None:
         """Publish what the origin believes is going on."""
         self.send(TurnState(state=state, turn_id=self.turn_id))
-
-    def begin_utterance(self) -> SpokenUtterance:
-        """A new utterance of the character."""
-        self.utterance_id += 1
-        utterance = SpokenUtterance(self.utterance_id, self.turn_id)
-        self.utterances[utterance.id] = utterance
-        while len(self.utterances) > _UTTERANCES_KEPT:
-            del self.utterances[next(iter(self.utterances))]
-        return utterance
 
     def remember(self, role: str, text: str) -> dict[str, Any]:
         """Add to the conversation; the oldest messages fall out."""

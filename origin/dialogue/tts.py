@@ -54,8 +54,11 @@ class VoiceWorker:
         """End the process."""
         await self.process.aclose()
 
-    async def speak(self, text: str, voice: Voice) -> Clause:
+    async def speak(self, text: str, voice: Voice, *, silent: bool = False) -> Clause:
         """Synthesise one clause; cancelling the call cancels the synthesis.
+
+        Args:
+            silent: only the times of its phonemes and words are wanted.
 
         Raises: SpeechFailedError: the voice refuses it. WorkerGoneError: the worker died or is not up.
         """
@@ -72,6 +75,7 @@ class VoiceWorker:
                     rate_wpm=voice.rate_wpm,
                     pitch=voice.pitch,
                     range=voice.range,
+                    silent=silent,
                 )
             )
             async with asyncio.timeout(self._timeout_s):

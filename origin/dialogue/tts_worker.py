@@ -94,20 +94,23 @@ class _Voice:
         spoken = self._espeak.speak(say.text, lambda: say.id in self._cancelled)
         if spoken is None:
             return None
+        scale = MEDIA_CLOCK_HZ / self._espeak.sample_rate_hz
+        if say.silent:
+            return _on_media_clock(say, spoken, b"", round(len(spoken.pcm) * scale), scale)
         heard = spoken.pcm[: _audible_end(spoken, self._espeak.sample_rate_hz, say.text)]
         pcm, self._gains[voice] = shape_loudness(heard, self._gains.get(voice))
         wide = soxr.resample(pcm, self._espeak.sample_rate_hz, MEDIA_CLOCK_HZ, quality="HQ")
         samples = (np.clip(wide, -1.0, 1.0) * 32767.0).astype("<i2")
-        return _on_media_clock(say, spoken, samples, MEDIA_CLOCK_HZ / self._espeak.sample_rate_hz)
+        return _on_media_clock(say, spoken, samples.tobytes(), len(samples), scale)
 
 
-def _on_media_clock(say: Say, spoken: Spoken, samples: npt.NDArray[np.int16], scale: float) -> Clause:
+def _on_media_clock(say: Say, spoken: Spoken, pcm: bytes, ticks: int, scale: float) -> Clause:
     def tick(sample: int) -> int:
-        return min(len(samples), round(sample * scale))
+        return min(ticks, round(sample * scale))
 
     return Clause(
         id=say.id,
-        pcm=samples.tobytes(),
+        pcm=pcm,
         phonemes=tuple((name, tick(start), tick(end), stress) for name, start, end, stress in spoken.phonemes),
         words=tuple((text, tick(start), tick(end)) for text, start, end in words_of(say.text, spoken)),
     )

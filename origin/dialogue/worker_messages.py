@@ -110,7 +110,11 @@ class Recognised(_Message, frozen=True, kw_only=True, tag="recognised"):
 
 
 class Say(_Message, frozen=True, kw_only=True, tag="say"):
-    """Speak one clause; see origin.dialogue.espeak.VoiceSettings."""
+    """Speak one clause; see origin.dialogue.espeak.VoiceSettings.
+
+    Attributes:
+        silent: only the times are wanted, and the clause's sound is empty.
+    """
 
     id: int
     text: str
@@ -118,6 +122,7 @@ class Say(_Message, frozen=True, kw_only=True, tag="say"):
     rate_wpm: int
     pitch: int
     range: int
+    silent: bool = False
 
 
 class Clause(_Message, frozen=True, kw_only=True, tag="clause"):

@@ -276,7 +276,7 @@ async def test_a_voice_that_fails_again_and_again_ends_the_turn_and_not_the_sess
 
         deaths = 0
 
-        async def speak(self, text: str, voice: Voice) -> Clause:
+        async def speak(self, text: str, voice: Voice, *, silent: bool = False) -> Clause:
             if self.deaths < 4:
                 self.deaths += 1
                 raise WorkerGoneError("the voice's worker has died")
