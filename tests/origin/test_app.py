@@ -42,9 +42,11 @@ async def _client(
     )
     app = build_app(config, broker, key, OriginMetrics(CollectorRegistry()))
     transport = httpx.ASGITransport(app, client=(address, 1234))
-    async with httpx.AsyncClient(transport=transport, base_url="http://origin") as client:
-        yield client, store, broker
-    await broker.aclose()
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://origin") as client:
+            yield client, store, broker
+    finally:  # what a failed test left open would wait for its own end for ever
+        await broker.aclose()
 
 
 def _problem(response: httpx.Response, status: int, code: str) -> None:
