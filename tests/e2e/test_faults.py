@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.parse
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +30,8 @@ DATA = Path(__file__).parents[1] / "data"
 
 _SESSIONS = 50
 _WARM_UP = 12
+_HEARD_S = 0.6
+"""Half of the question."""
 _GROWTH_BYTES_MAX = 12 * 1024 * 1024
 """Over 50 sessions; allocators do not give every page back."""
 
@@ -90,8 +94,15 @@ async def test_a_dead_recogniser_is_admitted_and_replaced(stack: Stack) -> None:
         await settle(viewer, quiet_s=0.3)
         victim = child(stack, "stt_worker")
 
+        listening_since = math.inf
+
         def kill_when_heard(viewer: Viewer) -> None:
-            if viewer.screen.state is FaceState.LISTENING and victim in stack.children():
+            """In the middle of the question: a worker that dies before it hears anything is replaced, and hears all."""
+            nonlocal listening_since
+            if viewer.screen.state is not FaceState.LISTENING:
+                return
+            listening_since = min(listening_since, time.monotonic())
+            if time.monotonic() - listening_since > _HEARD_S and victim in stack.children():
                 with suppress(ProcessLookupError):  # killed a moment ago, and gone since the look
                     os.kill(victim, signal.SIGKILL)
 
