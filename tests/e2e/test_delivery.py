@@ -45,7 +45,8 @@ _WORDS_ALIKE_MIN = 0.9
 _SILENT_SHARE_MAX = 0.02
 """Of the voice, in gaps of over 100 ms: runs of losses longer than redundancy reaches have no longest, but are few."""
 _RECORDINGS_MAX = 3
-_LATE_SHARE_MAX = 0.02
+_LATE_SHARE_MAX = 0.05
+"""An idle machine of two cores is late 2 % of the time: what was recorded is judged in between."""
 _DRAWN_HZ_MIN = 15.0
 """Below it nothing is measured but the machine."""
 
