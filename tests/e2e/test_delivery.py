@@ -44,6 +44,8 @@ _OFFSET_MS_MAX = 45.0
 _WORDS_ALIKE_MIN = 0.9
 _SILENT_SHARE_MAX = 0.02
 """Of the voice, in gaps of over 100 ms: runs of losses longer than redundancy reaches have no longest, but are few."""
+_GAP_S_MAX = 0.5
+"""Twice the longest that the seed's losses take: a longer one is not the network's."""
 _RECORDINGS_MAX = 3
 _LATE_SHARE_MAX = 0.05
 """An idle machine of two cores is late 2 % of the time: what was recorded is judged in between."""
@@ -193,7 +195,9 @@ async def test_every_word_is_made_out(lossy: list[Answer]) -> None:
     alike = [words_alike(answer.truth.sound, answer.sound, answer.truth.text) for answer in lossy]
     print(f"words made out as in the clean recording: {', '.join(f'{share:.0%}' for share in alike)}")
     assert float(np.mean(alike)) >= _WORDS_ALIKE_MIN
-    silent_s = sum(gap.length_s for answer in lossy for gap in answer.silences)
+    gaps = [gap.length_s for answer in lossy for gap in answer.silences]
+    assert max(gaps, default=0.0) < _GAP_S_MAX
+    silent_s = sum(gaps)
     assert silent_s < _SILENT_SHARE_MAX * sum(answer.truth.sound.size / 48_000 for answer in lossy)
 
 
