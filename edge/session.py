@@ -328,7 +328,9 @@ class Session:
 
     def close_voice(self) -> tuple[int, int]:
         """See `SpeechTrack.close_newest`."""
-        return self._track.close_newest()
+        closed = self._track.close_newest()
+        self._narrator.shorten(*closed)
+        return closed
 
     def _speech_packet(self, packet: SpeechPacket) -> None:
         if not is_voice(packet.opus):
@@ -389,9 +391,7 @@ class Session:
             if self._turn_ended:
                 self._trigger(Trigger.TURN_THINKING, now)
         placed = self._plan.begin()
-        heard = b""
         if placed is not None:
-            heard = self._track.hear(LOOKAHEAD_FRAMES)
             self._follow_voice(placed, now)
         self._give_up_waiting(now)
         self._extend_packet(now)
@@ -403,7 +403,7 @@ class Session:
             utterance_ticks=placed.ticks if placed else 0,
             log_mel=placed.log_mel if placed else b"",
             user_level=self._hearing.level,
-            heard=heard,
+            heard=self._track.hear(LOOKAHEAD_FRAMES) if placed is not None else b"",
         )
 
     def emit(self, frame: AnimationFrame, due: float) -> None:

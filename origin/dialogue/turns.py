@@ -217,6 +217,7 @@ class Conversation(FrameProcessor):
 
     async def _interrupt(self) -> None:
         self._silence()
+        self._state.answer_over()
         await self.broadcast_interruption()
 
     async def _user_started(self) -> None:

@@ -135,7 +135,6 @@ class VoiceOutput(FrameProcessor):
         """
         self._silenced = True
         self._announced = ""
-        self._state.answer_over()
         self._state.speaking = False
         utterance = self._voice.silence()
         if utterance is not None:

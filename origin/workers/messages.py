@@ -6,7 +6,7 @@ tells its news on `news_subject`. News may be lost: every `Status` says everythi
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ __all__ = [
     "Begin",
     "CameIn",
     "Command",
+    "Control",
+    "Controlled",
     "Done",
     "Drain",
     "End",
@@ -35,6 +37,8 @@ __all__ = [
     "Status",
     "command_subject",
     "decode_command",
+    "decode_control",
+    "decode_controlled",
     "decode_news",
     "decode_reply",
     "encode",
@@ -119,6 +123,30 @@ class End(_Message, frozen=True, kw_only=True, tag="end"):
 
 class Drain(_Message, frozen=True, kw_only=True, tag="drain"):
     """Take nothing new."""
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """What `visavis workers` asks an origin on CONTROL_SUBJECT.
+
+    Attributes:
+        drain: name of a worker to drain; empty: only tell.
+    """
+
+    drain: str = ""
+
+
+class Controlled(msgspec.Struct, frozen=True, kw_only=True):
+    """The origin's answer.
+
+    Attributes:
+        workers: `WorkerSessions.report`.
+        moved: sessions that were moved.
+        error: one sentence; empty: it is done.
+    """
+
+    workers: list[dict[str, Any]] = []
+    moved: int = 0
+    error: str = ""
 
 
 class Ask(_Message, frozen=True, kw_only=True, tag="ask"):
@@ -216,10 +244,12 @@ News = Status | Ended | CameIn | Answered
 _encoder: Final = msgspec.msgpack.Encoder()
 _commands: Final[msgspec.msgpack.Decoder[Command]] = msgspec.msgpack.Decoder(Command)
 _replies: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
+_controls: Final[msgspec.msgpack.Decoder[Control]] = msgspec.msgpack.Decoder(Control)
+_controlled: Final[msgspec.msgpack.Decoder[Controlled]] = msgspec.msgpack.Decoder(Controlled)
 _news: Final[msgspec.msgpack.Decoder[News]] = msgspec.msgpack.Decoder(News)
 
 
-def encode(message: Command | Reply | News) -> bytes:
+def encode(message: Command | Reply | News | Control | Controlled) -> bytes:
     """Bytes of one message."""
     return _encoder.encode(message)
 
@@ -232,6 +262,16 @@ def decode_command(data: bytes) -> Command:
 def decode_reply(data: bytes) -> Reply:
     """Raises: RemoteProtocolError: `bad-message`."""
     return _decode(_replies, data)
+
+
+def decode_control(data: bytes) -> Control:
+    """Raises: RemoteProtocolError: `bad-message`."""
+    return _decode(_controls, data)
+
+
+def decode_controlled(data: bytes) -> Controlled:
+    """Raises: RemoteProtocolError: `bad-message`."""
+    return _decode(_controlled, data)
 
 
 def decode_news(data: bytes) -> News:

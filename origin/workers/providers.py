@@ -165,8 +165,8 @@ class LocalProcesses:
         _signal_group(pid, signal.SIGKILL)  # helpers of its own that it left
         if self._pids.get(name) == pid:
             del self._pids[name]
-        _log.info("worker process has ended", extra={"worker": name, "process": pid, "exit": code})
         self._on_exit(name, pid)
+        _log.info("worker process has ended", extra={"worker": name, "worker_pid": pid, "exit": code})
 
     def _alive(self, pid: int) -> bool:
         child = self._children.get(pid)

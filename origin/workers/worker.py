@@ -194,14 +194,15 @@ class Worker:
                 due = timer if expires is None else min(timer, expires)
                 await asyncio.sleep(max(0.0, min(due - loop.time(), HEARTBEAT_S)))
                 if loop.time() >= timer:
-                    await self._beat(heart, loop.time())
+                    while not await self._beat(heart, loop.time()) and heart.alive(loop.time()):
+                        await asyncio.sleep(_RETRY_S)  # the store may be back before the next beat is due
         finally:
             self._end_all("fenced")
             with contextlib.suppress(FabricError):
                 await commands.aclose()
         await self._why_it_ended(heart)
 
-    async def _beat(self, heart: Heart, now: float) -> None:
+    async def _beat(self, heart: Heart, now: float) -> bool:
         heart.draining = self._state == "draining"
         heart.load = min(1.0, len(self._held) / self._slots)
         expires = heart.expires()
@@ -211,8 +212,9 @@ class Worker:
                 if await perform(self._store, heart.beat(now)):
                     self._beats += 1
                     self._seen_fabric = now
-                    return
+                    return True
         self._check_orphan(now)
+        return False
 
     def _check_orphan(self, now: float) -> None:
         if now - self._seen_fabric > WORKER_ORPHAN_S_MAX:
