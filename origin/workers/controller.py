@@ -15,7 +15,7 @@ from core.errors import RemoteProtocolError
 from core.fabric.bus import Bus, Message, Subscription
 from core.fabric.stepping import perform
 from core.fabric.store import Store
-from core.limits import WORKER_WAIT_S_MAX
+from core.limits import RELEASE_S_MAX, WORKER_WAIT_S_MAX
 from core.session.claims import MODE_CONVERSATION
 from origin.agent.session import AgentSession
 from origin.dialogue.character import Character
@@ -223,7 +223,9 @@ class WorkerSessions:
     def _named(self, status: Status, hosted: Hosted, now: float) -> None:
         placement = self._placements.placed.get(hosted.session)
         if placement is None:
-            if hosted.generation and not self._placements.closing:  # of before this origin's start
+            known = hosted.request in self._placements.gone  # a status that was sent before its end
+            if hosted.generation and not known and not self._placements.closing:  # of before this origin's start
+                self.keeper.fleet.adopt(hosted)
                 self._placements.placed[hosted.session] = Placement(
                     session=hosted.session,
                     character=hosted.character,
@@ -254,6 +256,10 @@ class WorkerSessions:
                 )
         self._placements.changed.set()
 
+    async def move(self, session_id: str, wait_s: float = RELEASE_S_MAX) -> bool:
+        """See `Mover.move`."""
+        return await self._mover.move(session_id, wait_s)
+
     async def drain(self, name: str) -> int:
         """Let a worker take nothing new and move its conversations to others, each between two turns.
 
@@ -264,7 +270,7 @@ class WorkerSessions:
         await self._placements.command(name, view.status.life, Drain())
         self.keeper.drain(name)
         here = [placement for placement in self._placements.placed.values() if placement.worker == name]
-        moved = await asyncio.gather(*(self._mover.move(placement.session) for placement in here))
+        moved = await asyncio.gather(*(self.move(placement.session) for placement in here))
         return sum(moved)
 
     async def _control(self, message: Message) -> bytes:

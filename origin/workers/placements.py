@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _TRIES: Final = 4
 _RETRY_S: Final = 0.25
+_GONE_MAX: Final = 4_096
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class Placements:
         placed: session → where it is.
         changed: set whenever a slot may have become warm, or a session has ended.
         closing: nothing new is begun.
+        gone: requests of sessions that have ended or moved, the newest ones.
     """
 
     def __init__(self, keeper: Keeper, bus: Bus, store: Store, *, open_s_max: float) -> None:
@@ -87,6 +89,7 @@ class Placements:
         self.placed: dict[str, Placement] = {}
         self.changed = asyncio.Event()
         self.closing = False
+        self.gone: dict[str, None] = {}
         self._bus = bus
         self.store = store
         self._open_s_max = open_s_max
@@ -190,6 +193,9 @@ class Placements:
     async def free(self, placement: Placement) -> None:
         """Nobody is served on its slot any more."""
         self.keeper.fleet.give_back(placement.slot)
+        self.gone[placement.request] = None
+        while len(self.gone) > _GONE_MAX:
+            del self.gone[next(iter(self.gone))]
         with contextlib.suppress(FabricError, RemoteProtocolError):
             await perform(self.store, leases.free(placement.slot, placement.slot_epoch, placement.request))
 

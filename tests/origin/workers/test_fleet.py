@@ -31,6 +31,7 @@ def test_a_worker_that_warms_up_is_not_offered_before_it_is_warm() -> None:
 def test_sessions_of_before_a_restart_are_known_by_what_workers_say() -> None:
     hosted = Hosted(session="s", character="mira", slot="w.1", request="s/1", generation=3, opened=True)
     one = fleet(msgspec.structs.replace(WARM, sessions=(hosted,)))
+    one.adopt(hosted)
     assert one.pool.state("w.1") is SlotState.LEASED
     offer = one.take()
     assert offer is not None and offer.slot == "w.0"
