@@ -123,6 +123,7 @@ class Broker:
             self._opening += 1
             try:
                 pop = await self._choose_pop()
+                self.sessions.announce(pop.name, self._key.key_id)
                 record = SessionRecord(
                     character=character.id, epoch=epoch, pop=pop.name, created_at=created_at, mode=mode
                 )

@@ -88,6 +88,10 @@ class WorkerSessions:
         """See `SessionRunner.agent`."""
         return self._local.agent(session_id)
 
+    def announce(self, pop: str, key_id: str) -> None:
+        """See `SessionRunner.announce`."""
+        self._local.announce(pop, key_id)
+
     async def start(self, session_id: str, character: Character, mode: str, *, on_ended: Ended) -> None:
         """See `SessionRunner.start`. Raises: ProblemError: `no-worker`, none is warm or will be soon."""
         if mode != MODE_CONVERSATION:
