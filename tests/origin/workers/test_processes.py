@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +17,6 @@ from core.speech.messages import (
     Closed,
     MicrophonePacket,
     Ready,
-    ReplyText,
     SpeechEnd,
     SpeechPacket,
     Transcript,
