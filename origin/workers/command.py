@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import FabricError, VisavisError
 from core.fabric.config import FabricConfig
 from core.host.config import add_config_arguments, load_config, overrides_from
-from core.limits import RELEASE_S_MAX
+from core.limits import RELEASE_S_MAX, WORKER_RECOVERY_S_MAX
 from origin.config import OriginConfig
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def _ask(options: argparse.Namespace, control: Control) -> Controlled:
     overrides = overrides_from(options)
     origin = load_config(OriginConfig, section="origin", path=options.config, overrides=overrides)
     config = load_config(FabricConfig, section="fabric", path=options.config, overrides=overrides)
-    timeout_s = RELEASE_S_MAX + 10.0 if control.drain else 3.0
+    timeout_s = RELEASE_S_MAX + WORKER_RECOVERY_S_MAX + 10.0 if control.drain else 3.0
     try:
         async with await join_fabric(config, origin.fabric) as fabric:
             return decode_controlled(await fabric.bus.request(CONTROL_SUBJECT, encode(control), timeout_s))

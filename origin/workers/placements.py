@@ -82,6 +82,7 @@ class Placements:
         changed: set whenever a slot may have become warm, or a session has ended.
         closing: nothing new is begun.
         gone: requests of sessions that have ended or moved, the newest ones.
+        unwanted: sessions that are to end as soon as they are somewhere again.
     """
 
     def __init__(self, keeper: Keeper, bus: Bus, store: Store, *, open_s_max: float) -> None:
@@ -90,6 +91,7 @@ class Placements:
         self.changed = asyncio.Event()
         self.closing = False
         self.gone: dict[str, None] = {}
+        self.unwanted: set[str] = set()
         self._bus = bus
         self.store = store
         self._open_s_max = open_s_max
@@ -247,10 +249,13 @@ class Placements:
             ordinal += _TRIES + 2
         if placed is not None:
             self.keeper.metrics.taken_over(loop.time() - began)
+            if session_id in self.unwanted:
+                await self.end(placed, "ended")
             _log.info("session goes on", extra={"session": session_id, "worker": placed.worker})
         elif on_ended is not None:
             self.placed.pop(session_id, None)
             await on_ended(session_id)
+        self.unwanted.discard(session_id)
         if former is not None:
             await self.free(former)
 
