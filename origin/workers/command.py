@@ -1,9 +1,8 @@
-"""`visavis workers`: who the workers of a running origin are, and draining one."""
+"""`visavis workers`: who the workers of a running origin are, and draining one; `visavis worker`: being one."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,32 @@ if TYPE_CHECKING:
     from core.host.cli import Subparsers
     from origin.workers.messages import Control, Controlled
 
-__all__ = ["register"]
+__all__ = ["add_worker_arguments", "register", "register_worker"]
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of a worker process."""
+    parser.add_argument("--name", required=True, help="unique among the workers of a fabric")
+    parser.add_argument("--instance", default="", help="what the provider calls this machine, for example i-0123")
+    add_config_arguments(parser, OriginConfig, "origin")
+
+
+def register_worker(subparsers: Subparsers) -> None:
+    """Add `visavis worker`."""
+    parser = subparsers.add_parser(
+        "worker",
+        help="run a worker process that answers in the sessions of an origin",
+        description="Run a worker process on the fabric of an origin. Ctrl-C stops it.",
+        epilog="Exit codes: 0 stopped, 2 wrong use, 3 another process has taken its name.",
+    )
+    add_worker_arguments(parser)
+    parser.set_defaults(handler=_worker)
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from origin.workers.process import work
+
+    return work(options)
 
 
 def register(subparsers: Subparsers) -> None:
@@ -40,6 +64,8 @@ def register(subparsers: Subparsers) -> None:
 
 
 def _workers(options: argparse.Namespace) -> int:
+    import asyncio
+
     from origin.workers.messages import Control
 
     answer = asyncio.run(_ask(options, Control(drain=options.name if options.what == "drain" else "")))
