@@ -12,19 +12,13 @@ from core.fabric.config import FabricConfig
 from core.host.config import add_config_arguments, load_config, overrides_from
 from core.limits import RELEASE_S_MAX, WORKER_RECOVERY_S_MAX
 from origin.config import OriginConfig
+from origin.workers.arguments import add_worker_arguments
 
 if TYPE_CHECKING:
     from core.host.cli import Subparsers
     from origin.workers.messages import Control, Controlled
 
-__all__ = ["add_worker_arguments", "register", "register_worker"]
-
-
-def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of a worker process."""
-    parser.add_argument("--name", required=True, help="unique among the workers of a fabric")
-    parser.add_argument("--instance", default="", help="what the provider calls this machine, for example i-0123")
-    add_config_arguments(parser, OriginConfig, "origin")
+__all__ = ["register", "register_worker"]
 
 
 def register_worker(subparsers: Subparsers) -> None:

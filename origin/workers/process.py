@@ -18,7 +18,7 @@ from core.host.cli import EXIT_MISTAKE, Parser
 from core.host.config import load_config, overrides_from
 from core.host.telemetry import configure_logging
 from origin.config import OriginConfig
-from origin.workers.command import add_worker_arguments
+from origin.workers.arguments import add_worker_arguments
 
 __all__ = ["EXIT_SUPERSEDED", "main", "work"]
 
