@@ -2,7 +2,7 @@
 
 What a start costs here beyond a tenth of a millisecond is one thing: asking the origin for its keys when they are new
 or aged, a round trip to it. Peer, certificate and the animator's slot cost less than the message that would announce
-them (`python -m loadtests.bench start`, docs/adr/0015-workers.md).
+them (docs/adr/0015-workers.md).
 """
 
 from __future__ import annotations
