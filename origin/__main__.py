@@ -118,6 +118,7 @@ async def _serve(
     from origin.dialogue.character import load_characters
     from origin.dialogue.services import Shared, check_services
     from origin.echo import serve_echo
+    from origin.sessions import Sessions
     from origin.tokens import load_key
 
     characters = load_characters(config.characters)
@@ -133,18 +134,11 @@ async def _serve(
     await shared.start()
     metrics = OriginMetrics(metrics_registry("origin", __version__))
     host, port = listener.getsockname()[:2]
-    broker = Broker(
-        shared,
-        fabric.bus,
-        fabric.store,
-        key,
-        SystemClock(),
-        issuer=config.issuer or _url(host, port),
-        on_turn=metrics.count_turn,
-        on_count=metrics.sessions.set,
-    )
+    sessions = Sessions(shared, fabric.bus, on_turn=metrics.count_turn, on_count=metrics.sessions.set)
+    issuer = config.issuer or _url(host, port)
+    broker = Broker(shared, sessions, fabric.store, key, SystemClock(), issuer=issuer)
     stack.push_async_callback(broker.aclose)
-    await broker.warm()
+    await sessions.warm("warm")
     await broker.adopt()
     app = build_app(config, broker, key, metrics)
     server = web_server(app)
