@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.async_api import Browser, Page
 
 from edge.client.models import pip
@@ -55,19 +58,38 @@ _DROP = """
 """
 
 
-def _without_shapes() -> bytes:
-    """Pip, unable to move."""
+def _changed(change: Callable[[dict[str, Any], bytearray], None]) -> bytes:
+    """Pip with another description and more binary data."""
     data = pip.glb()
     size = struct.unpack_from("<I", data, 12)[0]
     description: dict[str, Any] = json.loads(data[20 : 20 + size])
+    binary = bytearray(data[28 + size :])
+    change(description, binary)
+    description["buffers"] = [{"byteLength": len(binary)}]
+    text = json.dumps(description).encode()
+    text += b" " * (-len(text) % 4)
+    binary += b"\0" * (-len(binary) % 4)
+    head = struct.pack("<4sIIII", b"glTF", 2, 28 + len(text) + len(binary), len(text), 0x4E4F534A)
+    return head + text + struct.pack("<II", len(binary), 0x004E4942) + bytes(binary)
+
+
+def _without_shapes(description: dict[str, Any], _: bytearray) -> None:
     for mesh in description["meshes"]:
         mesh.pop("extras", None)
         for primitive in mesh["primitives"]:
             primitive.pop("targets", None)
-    text = json.dumps(description).encode()
-    text += b" " * (-len(text) % 4)
-    rest = data[20 + size :]
-    return struct.pack("<4sIIII", b"glTF", 2, 20 + len(text) + len(rest), len(text), 0x4E4F534A) + text + rest
+
+
+def _green(description: dict[str, Any], binary: bytearray) -> None:
+    """A texture of one colour over everything."""
+    picture = io.BytesIO()
+    Image.new("RGB", (4, 4), (0, 255, 0)).save(picture, "PNG")
+    description["bufferViews"].append({"buffer": 0, "byteOffset": len(binary), "byteLength": picture.tell()})
+    binary += picture.getvalue()
+    description["images"] = [{"bufferView": len(description["bufferViews"]) - 1, "mimeType": "image/png"}]
+    description["textures"] = [{"source": 0}]
+    for material in description["materials"]:
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
 
 
 async def _sentence(page: Page, contains: str) -> None:
@@ -155,7 +177,7 @@ async def test_what_is_no_model_is_refused_in_words_and_the_conversation_goes_on
         await page.settled()
         session = await page.page.evaluate("window.visavis.session.id")
         assert not any("modelView" in url for url in scripts)  # nobody loads three.js for a drawn face
-        files = {"cut.glb": pip.glb()[:40_000], "stiff.glb": _without_shapes(), "huge.vrm": b"glTF"}
+        files = {"cut.glb": pip.glb()[:40_000], "stiff.glb": _changed(_without_shapes), "huge.vrm": b"glTF"}
         for name, data in files.items():
             (tmp_path / name).write_bytes(data)
         with (tmp_path / "huge.vrm").open("r+b") as huge:
@@ -198,3 +220,17 @@ async def test_addresses_that_lead_to_no_model_say_so(browser: Browser, stack: S
             )
             await page.until("() => document.getElementById('stage-wait').hidden")
             assert await page.page.is_visible("#canvas")
+
+
+async def test_a_texture_comes_from_the_file_under_the_page_s_own_policy(
+    browser: Browser, stack: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / "green.glb").write_bytes(_changed(_green))
+    async with visit(browser, stack.pop_url) as page:
+        await page.page.set_input_files("#model-file", tmp_path / "green.glb")
+        await _modelled(page)
+        await page.page.wait_for_timeout(300)
+        picture = await page.page.locator("canvas.guest").screenshot()
+        red, green, blue = np.array(Image.open(io.BytesIO(picture)).convert("RGB"))[300:500, 150:270].mean(axis=(0, 1))
+        assert green > 3.0 * max(red, blue)
+        assert page.errors == []
