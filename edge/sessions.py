@@ -10,7 +10,8 @@ from typing import Any
 from core.errors import AdmissionError, RemoteProtocolError
 from core.fabric.bus import Bus, Subscription
 from core.session.claims import Claims
-from core.speech.messages import decode_down, down_subject
+from core.session.tenure import EVERY_EPOCH
+from core.speech.messages import SessionEnd, decode_down, down_subject
 from edge.conductor import Conductor
 from edge.resume import ResumeTokens
 from edge.session import Session, SessionServices
@@ -67,14 +68,17 @@ class Sessions:
         return len(self._held)
 
     async def open(self, claims: Claims) -> SessionLink:
-        """Make room for a session, listen to its origin, and open its first link.
+        """Make room for a session, listen to its origin, and open its first link; or another one, for the same viewer
+        with a newer ticket.
 
         Raises: AdmissionError: `overloaded`, `draining`, `session-exists`.
         """
         if self._draining:
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
-        if claims.session_id in self._held:
-            raise AdmissionError("session-exists", "This session already has a viewer.")
+        if (here := self._held.get(claims.session_id)) is not None:
+            if not _comes_again(here.session.claims, claims):
+                raise AdmissionError("session-exists", "This session already has a viewer.")
+            return here.session.links.open()
         if len(self._held) >= self._capacity:
             raise AdmissionError("overloaded", "This POP is full; ask for a new ticket.")
         if not self._admits(len(self._held)):
@@ -101,6 +105,11 @@ class Sessions:
         self._conductor.add(session)
         return session.links.open()
 
+    def thumbprint_of(self, session_id: str) -> str:
+        """Of the key that a session's viewer proved to hold; empty: none, or there is no such session."""
+        held = self._held.get(session_id)
+        return held.session.claims.thumbprint if held is not None else ""
+
     def resume(self, token: str, session_id: str) -> SessionLink:
         """Open another link of a session that is here.
 
@@ -110,6 +119,11 @@ class Sessions:
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
         self._tokens.redeem(token, session_id, self._services.clock())
         return self._held[session_id].session.links.open(on_failed=lambda: self._tokens.restore(token))
+
+    @property
+    def draining(self) -> bool:
+        """Nobody new is let in."""
+        return self._draining
 
     def ids(self) -> tuple[str, ...]:
         """Sessions that are here now."""
@@ -132,7 +146,12 @@ class Sessions:
     async def _listen(self, session: Session, subscription: Subscription) -> None:
         async for message in subscription:
             try:
-                session.receive(decode_down(message.payload), self._services.clock())
+                received = decode_down(message.payload)
+                if isinstance(received, SessionEnd):
+                    if received.epoch in (session.claims.epoch, EVERY_EPOCH):
+                        session.fail(received.reason)
+                else:
+                    session.receive(received, self._services.clock())
             except RemoteProtocolError as error:
                 self._services.metrics.dropped(error.code)
             except Exception:
@@ -177,3 +196,8 @@ class _NoSubscription:
 
 
 _NO_SUBSCRIPTION: Subscription = _NoSubscription()  # type: ignore[assignment]
+
+
+def _comes_again(before: Claims, now: Claims) -> bool:
+    """Whether a ticket is the same viewer's, proved by its key, and newer: its link and its resume token are lost."""
+    return now.thumbprint != "" and now.thumbprint == before.thumbprint and now.epoch > before.epoch

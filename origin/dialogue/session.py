@@ -106,6 +106,7 @@ class DialogueSession:
         self._subscription: Subscription | None = None
         self._opened = resumed_epoch > 0
         self._last_heard = 0.0
+        self._pop_epoch = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
         self._state = DialogueState(
@@ -230,6 +231,7 @@ class DialogueSession:
                     if await self._microphone.receive(received) is not None:
                         self.dropped += 1
                 case Opened():
+                    self._pop_epoch = max(self._pop_epoch, received.epoch)
                     await self._viewer_opened()
                 case UserText():
                     await self._typed(received.text)
@@ -240,7 +242,7 @@ class DialogueSession:
                     self._heard(received)
                 case VoiceFormat():
                     self._follow(received)
-                case Closed():
+                case Closed() if not 0 < received.epoch < self._pop_epoch:  # not of a POP that has been left
                     self.end("closed")
                     return
                 case _:
