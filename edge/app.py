@@ -96,10 +96,8 @@ def _connect_sources(config: EdgeConfig) -> tuple[str, ...]:
     sources = [_web_origin(config.origin_url), *config.connect_sources]
     if config.public_url:
         sources.append(_web_origin(config.public_url))
-    if config.on_loopback:
-        origin_port = urlsplit(config.origin_url).port
-        ports = {str(port) if port else "*" for port in (config.port, origin_port)}
-        sources += [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in sorted(ports)]
+    if config.on_loopback:  # other POPs of this machine are on other ports, and tickets name them
+        sources += ["http://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*"]
     if config.webtransport:
         sources.append(
             config.webtransport_url(config.port if config.webtransport_port is None else config.webtransport_port)

@@ -250,7 +250,7 @@ async def test_the_page(pop: Pop) -> None:
     assert page.headers["Cache-Control"] == "no-cache"
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
-    assert "connect-src 'self' http://127.0.0.1:8081 http://localhost:8080" in policy
+    assert "connect-src 'self' http://127.0.0.1:8081 http://localhost:* http://127.0.0.1:*" in policy
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert "microphone=(self)" in page.headers["Permissions-Policy"]
     assert (await pop.http.get("/", headers={"If-None-Match": page.headers["ETag"]})).status_code == 304
