@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from core.fabric.memory import MemoryStore
 from core.limits import POP_LOAD_MAX, POP_SILENCE_S_MAX, PROOF_AGE_S_MAX, REQUEST_ID_LIFETIME_S
 from core.session.proof import parse_public_key
 from core.session.turn_credentials import turn_credentials
@@ -282,6 +283,16 @@ async def test_a_page_may_send_its_proof(shared: Shared) -> None:
         preflight = await place.http.options(path, headers={"Access-Control-Request-Headers": "dpop"})
         assert "DPoP" in preflight.headers["Access-Control-Allow-Headers"]
         assert (await place.renew(session)).headers["Access-Control-Allow-Origin"] == "http://page.example"
+
+
+async def test_the_benchmark_counts_tickets_that_were_given(shared: Shared) -> None:
+    from loadtests.bench._tickets import measure_tickets
+
+    store = MemoryStore()
+    figures = await measure_tickets(store, 0.1)
+    assert figures.per_s > 0 and len(await store.keys("requests.")) >= len(figures.loaded_s) > 0
+    assert set(figures.details()) >= {"tickets_per_s", "ticket_ms_p50_alone", "ticket_ms_p99_under_load"}
+    assert await store.keys("sessions.") == []
 
 
 async def test_no_more_go_on_than_there_is_room_for_each_key(shared: Shared) -> None:
