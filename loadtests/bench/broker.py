@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DESCRIPTION", "add_arguments", "run"]
 
-DESCRIPTION = "broker: leases and tickets per second on memory, SQLite and NATS (hub; leaf 15 ms away), races for a slot"
-    "broker: leases and tickets per second on memory, SQLite and NATS (hub, leaf behind 15 ms), races for a slot"
-)
+DESCRIPTION = "broker: leases and tickets per second on memory, SQLite and NATS (hub, leaf 15 ms away), races"
 _CLIENTS = 64
 _RACERS = 50
 _LINK_S_MAX = 20.0
