@@ -73,7 +73,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk(
-    shared: Shared, *, pops: tuple[bytes, ...] = (pop("a"), pop("b")), address: str = "192.0.2.7", **changes: object
+    shared: Shared, *, pops: tuple[bytes, ...] = (pop("a"), pop("b")), address: str = "192.0.2.7", **changes: Any
 ) -> AsyncIterator[Desk]:
     store, bus, clock = MemoryStore(), MemoryBus(), ManualClock(now=100.0)
     async with reopened(shared, store, bus, clock, address=address, pops=pops, **changes) as found:
@@ -91,7 +91,7 @@ async def reopened(
     address: str = "192.0.2.7",
     signer: SigningKeys | None = None,
     key: ProofKey | None = None,
-    **changes: object,
+    **changes: Any,
 ) -> AsyncIterator[Desk]:
     """An origin over a store that is there already."""
     settings = {"api_keys": ("config-key",), "allowed_origins": ("http://page.example",), **changes}
