@@ -95,7 +95,7 @@ async def reopened(
 ) -> AsyncIterator[Desk]:
     """An origin over a store that is there already."""
     settings = {"api_keys": ("config-key",), "allowed_origins": ("http://page.example",), **changes}
-    config = dataclasses.replace(shared.config, **settings)  # type: ignore[arg-type]
+    config = dataclasses.replace(shared.config, **settings)
     shared = dataclasses.replace(shared, config=config, entropy=SystemEntropy())
     signer = signer or SigningKeys(*(TicketKey(Ed25519PrivateKey.generate()) for _ in range(2)))
     for record in pops:
