@@ -128,10 +128,10 @@ async def _serve(
     fabric = await host_fabric(fabric_config, config.fabric, forget=POPS_PREFIX)
     stack.push_async_callback(fabric.aclose)
     await serve_echo(fabric.bus)
-    shared = Shared(config, characters, SystemEntropy())
+    metrics = OriginMetrics(metrics_registry("origin", __version__))
+    shared = Shared(config, characters, SystemEntropy(), on_opening=metrics.count_opening)
     stack.push_async_callback(shared.aclose)
     await shared.start()
-    metrics = OriginMetrics(metrics_registry("origin", __version__))
     host, port = listener.getsockname()[:2]
     broker = Broker(
         shared,
@@ -141,6 +141,7 @@ async def _serve(
         SystemClock(),
         issuer=config.issuer or _url(host, port),
         on_turn=metrics.count_turn,
+        on_guess=metrics.count_guess,
         on_count=metrics.sessions.set,
     )
     stack.push_async_callback(broker.aclose)

@@ -19,6 +19,7 @@ from core.fabric.store import Store
 from core.host.clock import Clock
 from core.limits import ADOPTED_SILENCE_S_MAX, AGENT_TOKEN_LIFETIME_S, EPOCH_MAX, TICKET_LIFETIME_S
 from core.session.claims import MODE_AGENT, MODE_CONVERSATION, MODE_MIRROR, MODES
+from core.session.speculation import Outcome
 from origin.agent.session import AgentSession
 from origin.dialogue.character import Character
 from origin.dialogue.services import Shared
@@ -88,6 +89,7 @@ class Broker:
     Args:
         issuer: who tickets say they are from.
         on_turn: told the marks of every answered turn.
+        on_guess: told what became of every answer that was begun early.
         on_count: told how many sessions there are after every change.
     """
 
@@ -101,6 +103,7 @@ class Broker:
         *,
         issuer: str,
         on_turn: Callable[[TurnMarks], None] = lambda marks: None,
+        on_guess: Callable[[Outcome], None] = lambda outcome: None,
         on_count: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._shared = shared
@@ -110,6 +113,7 @@ class Broker:
         self._clock = clock
         self._issuer = issuer
         self._on_turn = on_turn
+        self._on_guess = on_guess
         self._on_count = on_count
         self._held: dict[str, _Held] = {}
         self._opening = 0
@@ -200,7 +204,13 @@ class Broker:
         if mode == MODE_AGENT:
             return AgentSession(session_id, character, self._shared, self._bus, open_s_max=open_s_max)
         return DialogueSession(
-            session_id, character, self._shared, self._bus, on_turn=self._on_turn, open_s_max=open_s_max
+            session_id,
+            character,
+            self._shared,
+            self._bus,
+            on_turn=self._on_turn,
+            on_guess=self._on_guess,
+            open_s_max=open_s_max,
         )
 
     def agent_session(self, session_id: str) -> AgentSession | None:
@@ -268,6 +278,7 @@ class Broker:
                 self._shared,
                 self._bus,
                 on_turn=self._on_turn,
+                on_guess=self._on_guess,
                 idle_s_max=ADOPTED_SILENCE_S_MAX,
                 resumed_epoch=record.epoch,
             )

@@ -93,6 +93,11 @@ class DialogueState:
         self.context.set_messages(messages[-self.history_messages :])
         return message
 
+    def supposing(self, text: str) -> LLMContext:
+        """The conversation as it would be if the user had said this; nothing is remembered of it."""
+        messages: list[Any] = [*self.context.messages, {"role": "user", "content": text}]
+        return LLMContext(messages[-self.history_messages :])
+
     def forget(self, message: dict[str, Any]) -> None:
         """Take a message back."""
         self.context.set_messages([other for other in self.context.messages if other is not message])
