@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from core.limits import CLAUSE_TAKEN_S_MAX, CLAUSES_AHEAD_MAX
 from core.session.speculation import Guess, GuessState
 
 __all__ = ["Answer"]
@@ -28,6 +29,8 @@ class Answer:
         self.first_clause = 0.0
         self.audible = False
         self._dropped = False
+        self._ahead = 0
+        self._taken = asyncio.Event()
         self._settled = asyncio.Event()
 
     @property
@@ -53,7 +56,23 @@ class Answer:
         """It is interrupted. Interruptions overtake frames that have just been pushed: what still arrives of this
         answer is known by that."""
         self._dropped = True
+        self._taken.set()
         self.settle()
+
+    def clause_taken(self) -> None:
+        """A clause has reached its turn to be spoken."""
+        self._ahead = max(0, self._ahead - 1)
+        self._taken.set()
+
+    async def clause_sent(self) -> None:
+        """One more clause is on its way to the voice. Waits while there are CLAUSES_AHEAD_MAX of them."""
+        self._ahead += 1
+        while self._ahead > CLAUSES_AHEAD_MAX and not self._dropped:
+            self._taken.clear()
+            try:
+                await asyncio.wait_for(self._taken.wait(), CLAUSE_TAKEN_S_MAX)
+            except TimeoutError:
+                self._ahead = 1
 
     async def admitted(self) -> bool:
         """Wait until the answer is settled. Returns: whether it may be seen and heard."""

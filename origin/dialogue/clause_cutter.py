@@ -56,4 +56,5 @@ class ClauseCutter(FrameProcessor):
         if self._answer.first_clause and not await self._answer.admitted():
             return
         self._mark()
+        await self._answer.clause_sent()
         await self.push_frame(AggregatedTextFrame(clause, TextType.SENTENCE))

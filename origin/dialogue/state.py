@@ -105,8 +105,8 @@ class DialogueState:
     def first_packet(self) -> None:
         """The first packet of this turn's answer leaves: publish the stages."""
         marks = self.marks
-        if marks.first_packet or not self.turn_id:
-            return
+        if marks.first_packet or not self.turn_id or not marks.ended:
+            return  # of no turn, or of the one before
         marks.first_packet = self.now()
         self.first_audible.set()
         self.send(StageTimes(turn_id=self.turn_id, stages=marks.stages()))

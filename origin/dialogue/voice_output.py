@@ -77,6 +77,7 @@ class VoiceOutput(FrameProcessor):
                 case ClauseTimesFrame():
                     self._clause(frame.text, frame.words, frame.phonemes)
                 case AggregatedTextFrame() if frame.will_be_spoken:
+                    self._answer.clause_taken()
                     self._announced = frame.text
                 case MoodFrame():
                     self._feel(frame)

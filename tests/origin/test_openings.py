@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+
 from pipecat.frames.frames import TTSAudioRawFrame
 
-from core.limits import MEDIA_CLOCK_HZ
+from core.limits import CLAUSES_AHEAD_MAX, MEDIA_CLOCK_HZ
 from core.session.speculation import Guess
 from origin.dialogue.answer import Answer
 from origin.dialogue.character import load_characters
@@ -94,3 +96,19 @@ async def test_an_answer_is_settled_whoever_waits_for_it() -> None:
     assert confirmed.valid and not confirmed.fail()  # somebody waits: this must be said
     confirmed.drop()
     assert not await confirmed.admitted() and confirmed.fail()
+
+
+async def test_clauses_of_a_long_answer_wait_until_earlier_ones_are_spoken() -> None:
+    answer = Answer()
+    for _ in range(CLAUSES_AHEAD_MAX):
+        await answer.clause_sent()
+    waiting = asyncio.create_task(answer.clause_sent())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    answer.clause_taken()
+    await asyncio.wait_for(waiting, 1)
+    waiting = asyncio.create_task(answer.clause_sent())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    answer.drop()  # nobody will take any more of it
+    await asyncio.wait_for(waiting, 1)
