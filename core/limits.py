@@ -140,7 +140,11 @@ JITTER_BUFFER_PACKETS_MAX: Final = 256
 PLAYOUT_FRAMES_MAX: Final = 256
 """Decoded frames that wait to be drawn (5 s); overflow drops the oldest."""
 MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
-"""Phonemes further ahead of the sound than this are refused and counted; it bounds the memory of a mouth curve."""
+"""Phonemes further ahead of the sound than this are refused and counted."""
+MOUTH_SOUNDS_WAITING_MAX: Final = 2_048
+"""Sounds of an utterance that wait to come near (a minute of the fastest speech); more are refused and counted."""
+MOUTH_SOUNDS_NEAR_MAX: Final = 16
+"""Sounds that move a mouth at once. The fastest speech has 14 of them within reach; beyond, the oldest give way."""
 STUDENT_CATCH_UP_FRAMES_MAX: Final = 8
 """Frames that the student hears at once of a session that it has not heard yet; older ones are left out."""
 UTTERANCES_PER_SLOT_MAX: Final = 4

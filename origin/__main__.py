@@ -118,6 +118,7 @@ async def _serve(
     from origin.dialogue.character import load_characters
     from origin.dialogue.services import Shared, check_services
     from origin.echo import serve_echo
+    from origin.sessions import Sessions
     from origin.tokens import load_key
 
     characters = load_characters(config.characters)
@@ -133,19 +134,17 @@ async def _serve(
     stack.push_async_callback(shared.aclose)
     await shared.start()
     host, port = listener.getsockname()[:2]
-    broker = Broker(
+    sessions = Sessions(
         shared,
         fabric.bus,
-        fabric.store,
-        key,
-        SystemClock(),
-        issuer=config.issuer or _url(host, port),
         on_turn=metrics.count_turn,
         on_guess=metrics.count_guess,
         on_count=metrics.sessions.set,
     )
+    issuer = config.issuer or _url(host, port)
+    broker = Broker(shared, sessions, fabric.store, key, SystemClock(), issuer=issuer)
     stack.push_async_callback(broker.aclose)
-    await broker.warm()
+    await sessions.warm("warm")
     await broker.adopt()
     app = build_app(config, broker, key, metrics)
     server = web_server(app)

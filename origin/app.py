@@ -96,7 +96,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 def build_app(config: OriginConfig, broker: Broker, key: TicketKey, metrics: OriginMetrics) -> Starlette:
     """The application; everything it needs is running already."""
     api = _Api(config, broker, key, metrics)
-    agents = AgentSockets(broker.agent_session, lambda code: metrics.agent_errors.labels(code).inc())
+    agents = AgentSockets(broker.sessions.agent, lambda code: metrics.agent_errors.labels(code).inc())
     return Starlette(
         routes=[
             Route("/v1/sessions", api.sessions, methods=["POST", "OPTIONS"]),

@@ -1,32 +1,22 @@
-"""Sessions and where they are served: records in the store, a pipeline per session, one POP per ticket."""
+"""Which sessions there are and where they are served: records in the store, one POP per ticket."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
-import functools
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from core.errors import FabricError
-from core.fabric.bus import Bus
 from core.fabric.store import Store
 from core.host.clock import Clock
-from core.limits import ADOPTED_SILENCE_S_MAX, AGENT_TOKEN_LIFETIME_S, EPOCH_MAX, TICKET_LIFETIME_S
-from core.session.claims import MODE_AGENT, MODE_CONVERSATION, MODE_MIRROR, MODES
-from core.session.speculation import Outcome
-from origin.agent.session import AgentSession
-from origin.dialogue.character import Character
+from core.limits import AGENT_TOKEN_LIFETIME_S, EPOCH_MAX, TICKET_LIFETIME_S
+from core.session.claims import MODE_CONVERSATION, MODE_MIRROR, MODES
 from origin.dialogue.services import Shared
-from origin.dialogue.session import DialogueSession
-from origin.dialogue.state import TurnMarks
-from origin.mirror import MirrorSession
 from origin.problems import ProblemError
+from origin.sessions import Sessions
 from origin.tokens import TicketKey
 
 __all__ = ["POPS_PREFIX", "Broker", "PopRecord", "SessionRecord"]
@@ -74,55 +64,32 @@ def _session_record(key: str, value: bytes | None) -> SessionRecord | None:
     return record if 0 < record.epoch < EPOCH_MAX and record.mode in MODES else None
 
 
-_Session = DialogueSession | MirrorSession | AgentSession
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    session: _Session
-    revision: int
-
-
 class Broker:
     """Opens sessions and frees them.
 
     Args:
         issuer: who tickets say they are from.
-        on_turn: told the marks of every answered turn.
-        on_guess: told what became of every answer that was begun early.
-        on_count: told how many sessions there are after every change.
+
+    Attributes:
+        sessions: runs them.
     """
 
     def __init__(
-        self,
-        shared: Shared,
-        bus: Bus,
-        store: Store,
-        key: TicketKey,
-        clock: Clock,
-        *,
-        issuer: str,
-        on_turn: Callable[[TurnMarks], None] = lambda marks: None,
-        on_guess: Callable[[Outcome], None] = lambda outcome: None,
-        on_count: Callable[[int], None] = lambda count: None,
+        self, shared: Shared, sessions: Sessions, store: Store, key: TicketKey, clock: Clock, *, issuer: str
     ) -> None:
         self._shared = shared
-        self._bus = bus
+        self.sessions = sessions
         self._store = store
         self._key = key
         self._clock = clock
         self._issuer = issuer
-        self._on_turn = on_turn
-        self._on_guess = on_guess
-        self._on_count = on_count
-        self._held: dict[str, _Held] = {}
+        self._revisions: dict[str, int] = {}
         self._opening = 0
-        self._reapers: set[asyncio.Task[None]] = set()
 
     @property
     def count(self) -> int:
         """Sessions that are open or being opened."""
-        return len(self._held) + self._opening
+        return self.sessions.count + self._opening
 
     async def pops(self) -> list[PopRecord]:
         """The POPs that have announced themselves, by name. Records that are not one are skipped."""
@@ -152,7 +119,6 @@ class Broker:
             headers = {"Retry-After": str(_RETRY_AFTER_S)}
             raise ProblemError(503, "too-many-sessions", "All places are taken; try again in a moment.", headers)
         session_id, epoch, created_at = self._identifier(), 1, self._clock.wall()
-        session = self._make(mode, session_id, character)
         try:
             self._opening += 1
             try:
@@ -160,15 +126,13 @@ class Broker:
                 record = SessionRecord(
                     character=character.id, epoch=epoch, pop=pop.name, created_at=created_at, mode=mode
                 )
-                revision = await self._store.create(_SESSIONS + session_id, msgspec.json.encode(record))
+                self._revisions[session_id] = await self._store.create(
+                    _SESSIONS + session_id, msgspec.json.encode(record)
+                )
             finally:
                 self._opening -= 1
-            self._hold(session, revision)  # from here on its record is deleted with it
-            try:
-                await session.start()
-            except BaseException:
-                session.end("not-started")
-                raise
+            # From here on its record is deleted with it.
+            await self.sessions.start(session_id, character, mode, on_ended=self._forget)
         except FabricError as error:
             raise ProblemError(503, "fabric-unreachable", f"The fabric cannot be used ({error.code}).") from None
         lifetime_s = min(TICKET_LIFETIME_S, max(1, int(config.open_s_max)))
@@ -193,30 +157,10 @@ class Broker:
             "ice_servers": [],
             "expires_at": created_at + lifetime_s,
         }
-        if isinstance(session, AgentSession):
-            answer["agent"] = {"token": session.invite(), "expires_at": created_at + int(AGENT_TOKEN_LIFETIME_S)}
+        agent = self.sessions.agent(session_id)
+        if agent is not None:
+            answer["agent"] = {"token": agent.invite(), "expires_at": created_at + int(AGENT_TOKEN_LIFETIME_S)}
         return answer
-
-    def _make(self, mode: str, session_id: str, character: Character) -> _Session:
-        open_s_max = self._shared.config.open_s_max
-        if mode == MODE_MIRROR:
-            return MirrorSession(session_id, character, self._bus, open_s_max=open_s_max)
-        if mode == MODE_AGENT:
-            return AgentSession(session_id, character, self._shared, self._bus, open_s_max=open_s_max)
-        return DialogueSession(
-            session_id,
-            character,
-            self._shared,
-            self._bus,
-            on_turn=self._on_turn,
-            on_guess=self._on_guess,
-            open_s_max=open_s_max,
-        )
-
-    def agent_session(self, session_id: str) -> AgentSession | None:
-        """The session of this id, if it is open and waits for somebody else's agent."""
-        held = self._held.get(session_id)
-        return held.session if held is not None and isinstance(held.session, AgentSession) else None
 
     async def _choose_pop(self) -> PopRecord:
         """The newest start wins: the record of a POP that was killed may still be there."""
@@ -225,14 +169,6 @@ class Broker:
             headers = {"Retry-After": str(_RETRY_AFTER_S)}
             raise ProblemError(503, "no-pop", "No POP is running; start one with `python -m edge`.", headers)
         return max(pops, key=lambda record: (record.started_at, record.name))
-
-    async def warm(self) -> None:
-        """Open and free one session that nobody sees, so that the first real one loads nothing."""
-        character = self._shared.characters[self._shared.config.character]
-        session = DialogueSession(f"warm-{self._identifier()}", character, self._shared, self._bus)
-        await session.start()
-        await session.rehearse()
-        await session.aclose("warm")
 
     async def adopt(self) -> int:
         """Go on with the sessions whose records an earlier life of this origin left: their viewers are still there.
@@ -247,7 +183,7 @@ class Broker:
         adopted = 0
         for key in await self._store.keys(_SESSIONS):
             session_id = key.removeprefix(_SESSIONS)
-            if session_id in self._held:
+            if self.sessions.has(session_id):
                 continue
             with contextlib.suppress(FabricError):  # somebody else is at it, or it is gone
                 entry = await self._store.get(key)
@@ -256,8 +192,9 @@ class Broker:
                     await self._store.delete(key, entry.revision)
                     continue
                 record = msgspec.structs.replace(record, epoch=record.epoch + 1)
-                revision = await self._store.update(key, msgspec.json.encode(record), entry.revision)
-                await self._go_on(session_id, record, revision)
+                self._revisions[session_id] = await self._store.update(key, msgspec.json.encode(record), entry.revision)
+                character = self._shared.characters[record.character]
+                await self.sessions.go_on(session_id, character, record.mode, epoch=record.epoch, on_ended=self._forget)
                 adopted += 1
         if adopted:
             _log.info("sessions of before the restart go on", extra={"sessions": adopted})
@@ -266,48 +203,13 @@ class Broker:
     def _has_room(self) -> bool:
         return self.count < self._shared.config.sessions_max
 
-    async def _go_on(self, session_id: str, record: SessionRecord, revision: int) -> None:
-        character = self._shared.characters[record.character]
-        session: DialogueSession | MirrorSession
-        if record.mode == MODE_MIRROR:
-            session = MirrorSession(session_id, character, self._bus, open_s_max=ADOPTED_SILENCE_S_MAX)
-        else:
-            session = DialogueSession(
-                session_id,
-                character,
-                self._shared,
-                self._bus,
-                on_turn=self._on_turn,
-                on_guess=self._on_guess,
-                idle_s_max=ADOPTED_SILENCE_S_MAX,
-                resumed_epoch=record.epoch,
-            )
-        self._hold(session, revision)
-        try:
-            await session.start()
-        except (FabricError, TimeoutError):
-            session.end("not-started")
-
     async def aclose(self) -> None:
         """Free all sessions."""
-        for held in list(self._held.values()):
-            held.session.end("shutdown")
-        await asyncio.gather(*self._reapers)
+        await self.sessions.aclose()
+
+    async def _forget(self, session_id: str) -> None:
+        with contextlib.suppress(FabricError):
+            await self._store.delete(_SESSIONS + session_id, self._revisions.pop(session_id))
 
     def _identifier(self) -> str:
         return base64.urlsafe_b64encode(self._shared.entropy.token_bytes(16)).rstrip(b"=").decode()
-
-    def _hold(self, session: _Session, revision: int) -> None:
-        self._held[session.id] = _Held(session, revision)
-        self._on_count(len(self._held))
-        reaper = asyncio.get_running_loop().create_task(self._reap(session), name=f"reap {session.id}")
-        self._reapers.add(reaper)
-        reaper.add_done_callback(functools.partial(set.discard, self._reapers))
-
-    async def _reap(self, session: _Session) -> None:
-        await session.closed.wait()
-        held = self._held.pop(session.id)
-        self._on_count(len(self._held))
-        with contextlib.suppress(FabricError):
-            await self._store.delete(_SESSIONS + session.id, held.revision)
-        _log.info("session ended", extra={"session": session.id, "reason": session.reason})

@@ -35,6 +35,7 @@ from origin.agent.session import AgentSession
 from origin.app import OriginMetrics, build_app
 from origin.broker import Broker
 from origin.dialogue.services import Shared
+from origin.sessions import Sessions
 from origin.tokens import TicketKey
 
 M = TypeVar("M")
@@ -77,7 +78,7 @@ class Talk:
 
     @property
     def session(self) -> AgentSession:
-        session = self.origin.broker.agent_session(self.id)
+        session = self.origin.broker.sessions.agent(self.id)
         assert session is not None
         return session
 
@@ -153,7 +154,8 @@ async def running(shared: Shared, **changes: Any) -> AsyncIterator[Origin]:
     config = dataclasses.replace(shared.config, **changes)
     bus, store, key = MemoryBus(), MemoryStore(), TicketKey(Ed25519PrivateKey.generate())
     await store.put("pops.local", _POP)
-    broker = Broker(dataclasses.replace(shared, config=config), bus, store, key, SystemClock(), issuer="http://origin")
+    shared = dataclasses.replace(shared, config=config)
+    broker = Broker(shared, Sessions(shared, bus), store, key, SystemClock(), issuer="http://origin")
     metrics = OriginMetrics(CollectorRegistry())
     server: uvicorn.Server = web_server(build_app(config, broker, key, metrics))
     listener = socket.create_server(("127.0.0.1", 0))

@@ -77,7 +77,7 @@ async def test_what_the_agent_sends_is_spoken_with_its_words(shared: Shared) -> 
             await agent.send("bye")
             assert (await agent.wait("viewer-closed"))["reason"] == "agent-left"
             await agent.closed(1000)
-        assert origin.broker.agent_session(talk.id) is None
+        assert origin.broker.sessions.agent(talk.id) is None
 
 
 async def test_words_get_phonemes_where_they_sound(shared: Shared) -> None:

@@ -21,6 +21,7 @@ from origin.broker import Broker
 from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
 from origin.mirror import MirrorSession
+from origin.sessions import Sessions
 from origin.tokens import TicketKey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -37,9 +38,8 @@ async def _client(
     store = MemoryStore()
     if pop:
         await store.put("pops.local", pop)
-    broker = Broker(
-        dataclasses.replace(shared, config=config), MemoryBus(), store, key, ManualClock(), issuer="http://origin"
-    )
+    shared = dataclasses.replace(shared, config=config)
+    broker = Broker(shared, Sessions(shared, MemoryBus()), store, key, ManualClock(), issuer="http://origin")
     app = build_app(config, broker, key, OriginMetrics(CollectorRegistry()))
     transport = httpx.ASGITransport(app, client=(address, 1234))
     try:
@@ -99,7 +99,7 @@ async def test_a_mirror_is_held_without_a_pipeline_until_its_viewer_leaves(share
         assert payload["mode"] == "mirror"
         usual = (await client.post("/v1/sessions")).json()
         assert jwt.decode(usual["pops"][0]["token"], options={"verify_signature": False})["mode"] == "conversation"
-        held = broker._held[ticket["session_id"]].session
+        held = broker.sessions._held[ticket["session_id"]]
         assert isinstance(held, MirrorSession)
         assert await store.get(f"sessions.{ticket['session_id']}")
         held.end("closed")

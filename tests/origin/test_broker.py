@@ -26,13 +26,15 @@ from core.speech.messages import (
 )
 from origin.broker import Broker
 from origin.dialogue.services import Shared
+from origin.sessions import Sessions
 from origin.tokens import TicketKey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def broker_of(shared: Shared, bus: MemoryBus, store: MemoryStore) -> Broker:
-    return Broker(shared, bus, store, TicketKey(Ed25519PrivateKey.generate()), ManualClock(), issuer="http://origin")
+    key = TicketKey(Ed25519PrivateKey.generate())
+    return Broker(shared, Sessions(shared, bus), store, key, ManualClock(), issuer="http://origin")
 
 
 def record(**changes: object) -> bytes:
