@@ -32,7 +32,8 @@ _IDLE_S: Final = 120.0
 _IDLE_SESSIONS: Final = 2
 _ANSWER_S_MAX: Final = 20.0
 _LISTEN_S: Final = 0.5
-_FREED_S_MAX: Final = 10.0
+_FREED_S_MAX: Final = 40.0
+"""An origin frees the session of a ticket that a POP refused after half a minute (`origin.open_s_max`)."""
 _TRIES: Final = 30
 _RETRY_S: Final = 1.0
 _QUESTION: Final = "tell me about mars"
