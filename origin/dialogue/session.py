@@ -50,7 +50,7 @@ from origin.dialogue.frames import BargeInFrame, TurnEndedFrame, TypedTextFrame,
 from origin.dialogue.heard import Utterances
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
 from origin.dialogue.opus_voice import VoiceEncoding
-from origin.dialogue.services import LLM, STT, TTS, Shared
+from origin.dialogue.services import Shared
 from origin.dialogue.state import DialogueState, TurnMarks
 from origin.dialogue.turns import Conversation, EndingStopStrategy
 from origin.dialogue.voice_output import VoiceOutput
@@ -296,12 +296,13 @@ def _pipeline(
         [
             microphone,
             VADProcessor(vad_analyzer=SharedSileroAnalyzer(params)),
-            STT[config.stt.service](shared, character),
+            shared.service("stt", character),
             turns,
             Conversation(state, microphone.levels, voice.silence, config.greet),
-            LLM[config.llm.service](shared, character),
+            shared.service("llm", character),
             ClauseCutter(state),
-            TTS[config.tts.service](shared, character),
+            shared.service("tts", character),
+            *shared.timing(character),
             voice,
         ]
     )

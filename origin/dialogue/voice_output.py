@@ -20,6 +20,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from core.speech.messages import Fault, Mood, PhonemeSpan, WordSpan
 from origin.dialogue.frames import ClauseTimesFrame, FaultFrame, MoodFrame
 from origin.dialogue.heard import SpokenUtterance
+from origin.dialogue.live_times import LiveTimes
 from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.outgoing_voice import OutgoingVoice
 from origin.dialogue.state import DialogueState
@@ -60,7 +61,7 @@ class VoiceOutput(FrameProcessor):
                 case TTSAudioRawFrame():
                     await self._sound(frame)
                 case ClauseTimesFrame():
-                    self._clause(frame.text, frame.words, frame.phonemes)
+                    self._clause(frame.text, frame.words, frame.phonemes, frame.live)
                 case AggregatedTextFrame() if frame.will_be_spoken:
                     self._announced = frame.text
                 case MoodFrame():
@@ -93,10 +94,19 @@ class VoiceOutput(FrameProcessor):
         self._state.speaking = True
         self._voice.begin(self._state.turn_id)
 
-    def _clause(self, text: str, words: tuple[WordSpan, ...], phonemes: tuple[PhonemeSpan, ...]) -> None:
+    def _clause(
+        self,
+        text: str,
+        words: tuple[WordSpan, ...],
+        phonemes: tuple[PhonemeSpan, ...],
+        live: LiveTimes | None = None,
+    ) -> None:
         self._announced = ""
         self._begin()
-        self._voice.say(text, words, phonemes)
+        if live is None:
+            self._voice.say(text, words, phonemes)
+        else:
+            self._voice.say_live(text, live)
 
     async def _sound(self, frame: TTSAudioRawFrame) -> None:
         if self._announced:
