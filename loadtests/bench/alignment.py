@@ -110,9 +110,7 @@ async def _run(options: argparse.Namespace) -> Result:
         cost_s, sound_s = 0.0, 0.0
         for name, wpm in _ESPEAK:
             clauses = [await worker.speak(text, Voice(name=name, rate_wpm=wpm)) for text in texts]
-            spoken = [
-                (np.frombuffer(clause.pcm, "<i2").astype(np.float32) / 32768, _phonemes(clause)) for clause in clauses
-            ]
+            spoken = [(_float(clause.pcm), _phonemes(clause)) for clause in clauses]
             figures |= _judge(f"espeak_{name.split('+')[-1]}".replace("-", "_"), texts, said, spoken)[0]
         if not options.no_people:
             flite = FliteSpeaker()
@@ -133,6 +131,10 @@ def _say(flite: FliteSpeaker, text: str, voice: str) -> tuple[NDArray[np.float32
     if spoken is None:
         raise ConfigError(f"flite says nothing to {text!r}")
     return spoken.pcm, [span for span in spoken.spans if span.symbol]
+
+
+def _float(pcm: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768.0)
 
 
 def _pronounced(clause: Any) -> Pronounced:

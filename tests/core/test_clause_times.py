@@ -71,9 +71,9 @@ def test_times_never_go_back(lengths: list[int], known: int, start: int, end: in
     placed = [(start + 10 * index, start + 10 * index + 10) for index in range(min(known, len(spans)))]
     words, phonemes = times(said, placed, start, end, pace)
     assert len([span for span in phonemes if span.symbol]) == len(spans) and len(words) == len(spans)
-    for spans_ in (phonemes, words):
-        assert all(span.start <= span.end for span in spans_)
-        assert all(one.end <= other.start for one, other in pairwise(spans_))
+    for ticks in ([(one.start, one.end) for one in phonemes], [(one.start, one.end) for one in words]):
+        assert all(begin <= until for begin, until in ticks)
+        assert all(one[1] <= other[0] for one, other in pairwise(ticks))
 
 
 def test_where_the_sound_begins_and_ends() -> None:
