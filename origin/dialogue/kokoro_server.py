@@ -48,7 +48,10 @@ def application(kokoro: Any, voice: str, language: str) -> Starlette:
             return JSONResponse({"error": "a JSON object with a text is needed"}, 400)
         if name not in voices:
             return JSONResponse({"error": f"there is no voice {name!r}"}, 400)
-        return Response(await run_in_threadpool(speak, text, name), media_type="audio/wav")
+        try:
+            return Response(await run_in_threadpool(speak, text, name), media_type="audio/wav")
+        except ValueError:
+            return JSONResponse({"error": "nothing in this text can be spoken"}, 400)
 
     async def names(request: Request) -> Response:
         return JSONResponse({name: {} for name in voices})

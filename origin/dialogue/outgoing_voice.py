@@ -221,13 +221,15 @@ class OutgoingVoice:
             current.spoken.retime(clause.number, _words_from(live.words, clause.start))
         if self._open is not current or current.live is not clause:
             return  # all of it has left
-        sent = current.packets * TICK_SAMPLES
+        # What has left is not audible yet: its sounds come in time as long as their packets wait at the POP.
+        ahead = round(max(0.0, current.due - self._now()) * MEDIA_CLOCK_HZ)
+        audible = current.packets * TICK_SAMPLES - ahead
         clause.waiting.clear()
         sounds = 0
         for span in live.phonemes:
             start, end = span.start + clause.start, span.end + clause.start
-            if sounds >= clause.sent and end > sent:
-                clause.waiting.append((sounds, PhonemeSpan(span.symbol, max(start, sent), end, span.stress)))
+            if sounds >= clause.sent and end > audible:
+                clause.waiting.append((sounds, PhonemeSpan(span.symbol, start, end, span.stress)))
             sounds += bool(span.symbol)
 
     def _settle(self, current: _Open) -> None:

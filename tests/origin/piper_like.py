@@ -17,9 +17,16 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core.limits import MEDIA_CLOCK_HZ
-from origin.dialogue.character import Voice
+from origin.config import TtsConfig
+from origin.dialogue.character import Character, Voice
+from origin.dialogue.http_voice import HttpVoiceTTSService
 from origin.dialogue.tts import VoiceWorker
 from origin.dialogue.worker_messages import Clause
+
+
+def create(config: TtsConfig, character: Character) -> HttpVoiceTTSService:
+    """As somebody would plug in a service of their own."""
+    return HttpVoiceTTSService(lambda: config.server_url, config.server_voice, config.timeout_s)
 
 
 @dataclass

@@ -194,11 +194,11 @@ async def test_a_voice_that_never_stops_is_cut_off(
             assert "more than 5 s" in (await viewer.wait(Fault)).message
 
 
-async def test_an_older_piper_is_asked_where_it_listens(piper: PiperLike) -> None:
+async def test_a_service_of_ones_own_is_timed_like_any_other_and_an_older_piper_is_found(piper: PiperLike) -> None:
     old = PiperLike(piper.voice, old=True)
     await old.start()
     config = OriginConfig(
-        tts=TtsConfig(service="http", server_url=old.url + "/", server_voice="x"),
+        tts=TtsConfig(service="tests.origin.piper_like:create", server_url=old.url + "/", server_voice="x"),
         stt=SttConfig(service="openai"),
         turn=TurnConfig(smart=False),
     )
@@ -207,6 +207,9 @@ async def test_an_older_piper_is_asked_where_it_listens(piper: PiperLike) -> Non
     try:
         async with viewing(shared) as viewer:
             await begun(viewer)
+            old.fault = "400"
+            await viewer.send(UserText(text="who are you"))
+            assert (await viewer.wait(Fault)).code == "tts-failed"
         assert old.asked[0]["voice"] == "x"
     finally:
         await shared.aclose()
