@@ -92,6 +92,8 @@ class Shared:
         if self.config.tts.service != "espeak":
             loading.append(self._prepare_voice())
         await asyncio.gather(*loading)
+        if not loading:
+            return
         try:
             await self._rehearse()
         except (SpeechFailedError, WorkerGoneError) as error:
