@@ -137,9 +137,13 @@ class Shared:
             await self.voice.start()
         return self.voice
 
-    def timing(self, character: Character) -> list[FrameProcessor]:
-        """What comes after the voice in a pipeline: nothing after one that gives the times of its phonemes."""
-        if self.config.tts.service == "espeak":
+    def timing(self, voice_service: FrameProcessor, character: Character) -> list[FrameProcessor]:
+        """What comes after the voice in a pipeline: nothing after one that gives the times of its phonemes.
+
+        Nor after one that times its words itself: such services take the next clause while the last one still sounds,
+        and nobody could tell which sound is whose. Pipecat lets those, and only those, push no whole texts.
+        """
+        if self.config.tts.service == "espeak" or not getattr(voice_service, "_push_text_frames", True):
             return []
         aligner = self.aligner if Aligner.knows(character.voice.name) else None
         voice = Voice(name=character.voice.name)

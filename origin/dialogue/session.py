@@ -450,6 +450,7 @@ def _pipeline(
         await processor.push_frame(TurnEndedFrame())
 
     turns.add_event_handler("on_user_turn_stopped", on_turn_stopped)
+    speaker = shared.service("tts", character)
     pipeline = Pipeline(
         [
             microphone,
@@ -459,8 +460,8 @@ def _pipeline(
             Conversation(state, microphone.levels, voice.silence, config.greet),
             shared.service("llm", character),
             ClauseCutter(state),
-            shared.service("tts", character),
-            *shared.timing(character),
+            speaker,
+            *shared.timing(speaker, character),
             voice,
         ]
     )

@@ -16,7 +16,6 @@ from pipecat.frames.frames import (
     InterruptionFrame,
     LLMFullResponseEndFrame,
     TTSAudioRawFrame,
-    TTSStoppedFrame,
     TTSTextFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
@@ -65,9 +64,9 @@ class ClauseTiming(FrameProcessor):
                     return
                 case TTSAudioRawFrame():
                     await self._sound(frame)
-                case TTSTextFrame() if self._timer is not None and self._sounding:
+                case TTSTextFrame() if self._sounding:
                     self._end()  # Pipecat's services say the text once more when its sound is complete
-                case TTSStoppedFrame() | LLMFullResponseEndFrame():
+                case LLMFullResponseEndFrame():
                     self._end()
                 case InterruptionFrame() | EndFrame() | CancelFrame():
                     await self._forget()

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import sys
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Literal
 
@@ -13,20 +14,31 @@ import httpx
 import pytest
 from pipecat.frames.frames import ErrorFrame, Frame
 from pipecat.processors.frame_processor import FrameDirection
+from pipecat.services.settings import TTSSettings
+from pipecat.services.tts_service import TTSService
 
 from core.errors import ConfigError
+from core.host.entropy import SeededEntropy
 from origin.config import OriginConfig, SttConfig, TtsConfig
 from origin.dialogue import local_voices
 from origin.dialogue.character import load_characters
 from origin.dialogue.frames import FaultFrame
+from origin.dialogue.http_voice import HttpVoiceTTSService
 from origin.dialogue.local_voices import local_command, missing
 from origin.dialogue.plugged import plug
 from origin.dialogue.service_report import ServiceReport, examine_services
-from origin.dialogue.services import check_services
+from origin.dialogue.services import Shared, check_services
 from origin.dialogue.voice_server import VoiceServer
 from origin.dialogue.wav_stream import WavError, WavStream
 
 MIRA = load_characters()["mira"]
+
+
+class _Streaming(TTSService):
+    async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
+        yield None
+
+
 KNOWN: dict[Literal["stt", "llm", "tts"], list[str]] = {"stt": [], "llm": [], "tts": ["http", "kokoro", "piper"]}
 MODULE = """
 from pipecat.frames.frames import ErrorFrame
@@ -93,6 +105,13 @@ async def test_a_factory_of_ones_own_gives_the_service_and_its_errors_are_faults
 def test_a_factory_that_does_not_work_says_why(own: None, path: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         plug("tts", tts(path), MIRA)
+
+
+async def test_a_voice_that_takes_the_next_clause_while_one_sounds_gets_no_times() -> None:
+    shared = Shared(OriginConfig(tts=tts("http")), {"mira": MIRA}, SeededEntropy(1))
+    settings = TTSSettings(model=None, voice=None, language=None)
+    assert shared.timing(HttpVoiceTTSService(str, "", 1.0), MIRA)
+    assert not shared.timing(_Streaming(push_text_frames=False, settings=settings), MIRA)
 
 
 def test_a_voice_is_no_recogniser() -> None:
