@@ -59,6 +59,16 @@ LIVE_SILENCE_S: Final = 0.07
 SPEECH_STALL_S_MAX: Final = 15.0
 """An unfinished utterance that waits this long for its next packet is over: its origin is gone, or its end was lost."""
 PHONEMES_PER_PACKET_MAX: Final = 16
+ESTIMATED_AHEAD_S_MAX: Final = 0.3
+"""The same while its phonemes are estimates that will be better in a moment: what has left cannot be corrected."""
+ALIGNMENTS_WAITING_MAX: Final = 16
+"""Clauses whose phonemes are being looked for, all sessions together; further ones keep their estimate."""
+ALIGNED_S_MAX: Final = 30.0
+"""So much of one clause's sound is aligned; the phonemes after that are spread over the rest."""
+ALIGN_EVERY_S: Final = 0.8
+"""So much new sound of a clause that is still coming in is worth another look."""
+CLAUSE_S_MAX: Final = 120.0
+"""Sound of one clause; a voice that goes on longer is cut off there."""
 TEXT_CHARS_MAX: Final = 2_000
 """Longest text a viewer may type."""
 ADAPT_MATERIAL_S_MIN: Final = 20.0

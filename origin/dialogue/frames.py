@@ -9,6 +9,7 @@ from pipecat.frames.frames import DataFrame, InterruptionFrame, SystemFrame
 from core.speech.messages import PhonemeSpan, WordSpan
 from origin.dialogue.answer import Answer
 from origin.dialogue.character import Feeling
+from origin.dialogue.live_times import LiveTimes
 
 __all__ = [
     "AnswerFrame",
@@ -41,11 +42,15 @@ class ClauseTimesFrame(DataFrame):
     """A clause whose sound follows: its text, and its words and phonemes on its own 48 kHz clock.
 
     Comes before the clause's first TTSAudioRawFrame, from services that know the times in advance.
+
+    Attributes:
+        live: in place of words and phonemes, where they become better while the sound comes in.
     """
 
     text: str = ""
     words: tuple[WordSpan, ...] = ()
     phonemes: tuple[PhonemeSpan, ...] = ()
+    live: LiveTimes | None = None
 
 
 @dataclass

@@ -61,7 +61,7 @@ from origin.dialogue.heard import Utterances
 from origin.dialogue.memory import Memory, rest_of, take_snapshot
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
 from origin.dialogue.opus_voice import VoiceEncoding
-from origin.dialogue.services import LLM, STT, TTS, Shared
+from origin.dialogue.services import Shared
 from origin.dialogue.state import DialogueState, TurnMarks
 from origin.dialogue.turns import Conversation, EndingStopStrategy
 from origin.dialogue.voice_output import VoiceOutput
@@ -460,11 +460,12 @@ def _pipeline(
         await processor.push_frame(TurnEndedFrame())
 
     turns.add_event_handler("on_user_turn_stopped", on_turn_stopped)
+    speaker = shared.service("tts", character)
     pipeline = Pipeline(
         [
             microphone,
             VADProcessor(vad_analyzer=SharedSileroAnalyzer(params)),
-            STT[config.stt.service](shared, character),
+            shared.service("stt", character),
             turns,
             Conversation(
                 state,
@@ -474,9 +475,10 @@ def _pipeline(
                 speculate=config.turn.speculate,
                 on_guess=on_guess,
             ),
-            LLM[config.llm.service](shared, character),
+            shared.service("llm", character),
             ClauseCutter(state),
-            TTS[config.tts.service](shared, character),
+            speaker,
+            *shared.timing(speaker, character),
             voice,
         ]
     )

@@ -21,6 +21,7 @@ from core.speech.messages import Fault, Mood, PhonemeSpan, WordSpan
 from origin.dialogue.answer import Answer
 from origin.dialogue.frames import AnswerFrame, ClauseTimesFrame, FaultFrame, GuessDroppedFrame, MoodFrame
 from origin.dialogue.heard import SpokenUtterance
+from origin.dialogue.live_times import LiveTimes
 from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.outgoing_voice import OutgoingVoice
 from origin.dialogue.state import DialogueState
@@ -75,7 +76,7 @@ class VoiceOutput(FrameProcessor):
                 case TTSAudioRawFrame():
                     await self._sound(frame)
                 case ClauseTimesFrame():
-                    self._clause(frame.text, frame.words, frame.phonemes)
+                    self._clause(frame.text, frame.words, frame.phonemes, frame.live)
                 case AggregatedTextFrame() if frame.will_be_spoken:
                     self._answer.clause_taken()
                     self._announced = frame.text
@@ -116,10 +117,19 @@ class VoiceOutput(FrameProcessor):
         self._state.speaking = True
         self._voice.begin(self._state.turn_id)
 
-    def _clause(self, text: str, words: tuple[WordSpan, ...], phonemes: tuple[PhonemeSpan, ...]) -> None:
+    def _clause(
+        self,
+        text: str,
+        words: tuple[WordSpan, ...],
+        phonemes: tuple[PhonemeSpan, ...],
+        live: LiveTimes | None = None,
+    ) -> None:
         self._announced = ""
         self._begin()
-        self._voice.say(text, words, phonemes)
+        if live is None:
+            self._voice.say(text, words, phonemes)
+        else:
+            self._voice.say_live(text, live)
 
     async def _sound(self, frame: TTSAudioRawFrame) -> None:
         if self._announced:
