@@ -50,7 +50,7 @@ class Announcement:
         url: base URL of its HTTP server.
         webtransport_url: base URL of its QUIC endpoint; empty: it has none.
         certificates: what that is served with.
-        region, carrier: see `edge.config`.
+        region, carrier, location: see `edge.config`.
 
     Attributes:
         store: where it is written; None: not yet.
@@ -66,12 +66,15 @@ class Announcement:
         webtransport_url: str = "",
         certificates: Certificates | None = None,
         region: str = "",
+        location: str = "",
         carrier: str = "",
     ) -> None:
         self._key = f"pops.{name}"
         self._record: dict[str, object] = {"name": name, "url": url, "started_at": clock.wall()}
         if region:
             self._record["region"] = region
+        if location:
+            self._record["location"] = location
         if carrier:
             self._record["carrier"] = carrier
         self._clock = clock

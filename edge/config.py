@@ -24,6 +24,9 @@ class EdgeConfig:
     public_url: str = setting("", help="base URL viewers reach this POP by; empty: derived from host and port")
     origin_url: str = setting("http://127.0.0.1:8081", help="base URL viewers and this POP reach the origin by")
     issuer: str = setting("", help="whose tickets are good (their `iss`); empty: the origin's URL")
+    location: str = setting(
+        "", help="latitude and longitude in degrees, e.g. 50.1,8.7: where the operator's console shows this POP"
+    )
     region: str = setting(
         "", help="where what this POP processes stays, e.g. eu; who asks for a region gets only those"
     )
@@ -64,6 +67,8 @@ class EdgeConfig:
     def __post_init__(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together")
+        if self.location and not _is_place(self.location):
+            raise ValueError("location is latitude,longitude in degrees, e.g. 50.1,8.7")
 
     @property
     def on_loopback(self) -> bool:
@@ -89,3 +94,11 @@ class EdgeConfig:
     def key_set_url(self) -> str:
         """Where the issuer's public keys are."""
         return f"{self.origin_url.rstrip('/')}/.well-known/jwks.json"
+
+
+def _is_place(text: str) -> bool:
+    try:
+        latitude, longitude = map(float, text.split(","))
+    except ValueError:
+        return False
+    return abs(latitude) <= 90.0 and abs(longitude) <= 180.0

@@ -114,6 +114,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
             webtransport_url=config.webtransport_url(udp.getsockname()[1]) if udp else "",
             certificates=certificates if udp else None,
             region=config.region,
+            location=config.location,
             carrier=config.carrier,
         )
         fabric = await join_fabric(fabric_config, config.fabric, on_connection=announcement.reconnected)

@@ -33,6 +33,7 @@ class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
         beats: grows with every write; 0: a POP that writes its record once, whose silence means nothing.
         load: 0 … 1, from POP_LOAD_MAX on nobody is sent there.
         sessions, capacity: that are there, and that may be; 0: not told.
+        location: latitude,longitude in degrees; empty: not told.
     """
 
     name: str
@@ -46,6 +47,7 @@ class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int = 0
     protocols: tuple[str, ...] = ("webrtc",)
     region: str = ""
+    location: str = ""
     carrier: str = ""
 
 

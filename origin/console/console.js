@@ -97,7 +97,7 @@ function showTiles({ sessions, pops, workers, budget }) {
   ];
   $("tiles").replaceChildren(
     ...tiles.map(([title, value, note]) =>
-      el("dl", { class: "tile" }, el("dt", {}, title), el("dd", {}, value, el("br"), el("small", {}, note))),
+      el("dl", { class: "tile" }, el("dt", {}, title), el("dd", {}, value, el("small", {}, note))),
     ),
   );
 }
@@ -113,6 +113,7 @@ function showMap(pops) {
   const map = $("map");
   for (const old of map.querySelectorAll("g")) old.remove();
   let lost = 0;
+  const labels = [];
   for (const pop of pops) {
     const at = place(pop);
     if (!at) {
@@ -120,13 +121,16 @@ function showMap(pops) {
       continue;
     }
     const group = svg("g", {});
+    const label = { x: at.x, y: at.y + 1.8 };
+    while (labels.some((other) => Math.abs(other.x - label.x) < 24 && Math.abs(other.y - label.y) < 5)) label.y += 5;
+    labels.push(label);
     group.append(
       svg("title", {}, `${pop.name}: ${pop.state}, ${plural(pop.sessions, "session")}`),
       svg("circle", { class: `reach ${pop.state}`, cx: at.x, cy: at.y, r: 3 + 9 * Math.min(1, pop.load) }),
       svg("circle", { class: pop.state, cx: at.x, cy: at.y, r: 2.4 }),
       svg("text", {
         x: at.x + (at.x > 310 ? -4.5 : 4.5),
-        y: at.y + 1.8,
+        y: label.y,
         "text-anchor": at.x > 310 ? "end" : "start",
       }, pop.name),
     );
@@ -138,9 +142,9 @@ function showMap(pops) {
 function showPops(pops) {
   showMap(pops);
   const rows = pops.map((pop) => {
-    const where = [pop.region, pop.carrier, (pop.protocols ?? []).join(", ")].filter(Boolean).join(" · ");
+    const where = [pop.region, pop.carrier].filter(Boolean).join(" · ");
     const load = `${number(100 * pop.load)} %`;
-    return el("tr", {},
+    return el("tr", { title: `speaks ${(pop.protocols ?? []).join(", ")}` },
       el("td", {}, pop.name, el("small", {}, where)),
       el("td", { class: "nowrap" }, el("i", { class: `dot ${pop.state}` }), pop.state),
       el("td", {}, meter(pop.load, `load ${load}`, 0.7)),
