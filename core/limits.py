@@ -139,6 +139,8 @@ JITTER_BUFFER_PACKETS_MAX: Final = 256
 """Packets of sound that wait for their turn in our own playout (5 s); overflow drops the newest and counts it."""
 PLAYOUT_FRAMES_MAX: Final = 256
 """Decoded frames that wait to be drawn (5 s); overflow drops the oldest."""
+MOUTH_SPANS_KEPT_MAX: Final = 128
+"""Newest phonemes of an utterance that a POP keeps for another that may take the face over; older ones move nothing."""
 MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
 """Phonemes further ahead of the sound than this are refused and counted; it bounds the memory of a mouth curve."""
 STUDENT_CATCH_UP_FRAMES_MAX: Final = 8

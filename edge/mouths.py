@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.avatar.behaviour import Behaviours
+from core.avatar.slot_tables import load_rows, save_rows
 from core.errors import LocalProtocolError
 from core.limits import MEDIA_CLOCK_HZ, UTTERANCES_PER_SLOT_MAX
 from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, REST_ROW, MouthCurve, draw, resolve
@@ -17,10 +19,12 @@ from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import MOUTH, PLAN
 from edge.animator_row import AnimatorRow
 
-__all__ = ["Mouths", "Plans"]
+__all__ = ["MouthState", "Mouths", "Plans"]
 
 _BEAT_AHEAD_TICKS: Final = 5_760
 """Head beats are prepared 120 ms before their syllable."""
+_SPANS_BEHIND_TICKS: Final = 24_000
+"""Phonemes that ended half a second ago bend nothing any more."""
 _BEAT_STRENGTH: Final = (0.0, 0.55, 1.0)
 _PLANNED: Final = PLAN.index("planned")
 _BEAT: Final = PLAN.index("beat")
@@ -41,6 +45,17 @@ class Plans:
     speaking: NDArray[np.float64]
     switched: NDArray[np.bool_]
     corrected: list[tuple[int, NDArray[np.float32]]]
+
+
+class MouthState(msgspec.Struct, frozen=True, array_like=True):
+    """What one mouth does: the utterance it follows and where, what was cut, the wishes it had last (float32 bytes),
+    and the phonemes that still matter, by utterance."""
+
+    source: int
+    ticks: int
+    cut_through: int
+    wishes: bytes
+    spans: list[tuple[int, list[PhonemeSpan]]]
 
 
 class _Voice:
@@ -129,6 +144,33 @@ class Mouths:
         curve.add(spans)
         self.unknown_phonemes += curve.unknown - unknown
         self.dropped_phonemes += curve.dropped - dropped
+
+    def save(self, slot: int) -> MouthState:
+        """A mouth, for another process that goes on with it."""
+        voice = self._voice(slot)
+        spans = [
+            (utterance_id, [span for span in curve.spans if span.end > voice.ticks - _SPANS_BEHIND_TICKS])
+            for utterance_id, curve in voice.curves.items()
+            if utterance_id >= voice.source
+        ]
+        wishes = save_rows((self._wishes,), slot)[0]
+        return MouthState(voice.source, voice.ticks, voice.cut_through, wishes, spans)
+
+    def load(self, slot: int, state: MouthState) -> None:
+        """Go on with a mouth. Raises: RemoteProtocolError: `bad-state`."""
+        voice = self._voice(slot)
+        load_rows((self._wishes,), slot, [state.wishes])
+        voice.source, voice.ticks, voice.cut_through = state.source, state.ticks, state.cut_through
+        for utterance_id, spans in state.spans:
+            curve = self._curve(voice, utterance_id)
+            if curve is None:
+                continue
+            if utterance_id == state.source:
+                curve.at(state.ticks)  # its past is not drawn again
+            curve.add(spans)
+            curve.disturbed = False
+            if utterance_id == state.source:
+                voice.beats_done = sum(tick - state.ticks <= _BEAT_AHEAD_TICKS for tick, _ in curve.beats)
 
     def speech_cut(self, slot: int) -> None:
         """Everything announced so far is forgotten."""

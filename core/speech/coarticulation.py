@@ -12,6 +12,7 @@ on many of them costs little more than on one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from core.limits import MEDIA_CLOCK_HZ, MOUTH_CURVE_AHEAD_S_MAX
+from core.limits import MEDIA_CLOCK_HZ, MOUTH_CURVE_AHEAD_S_MAX, MOUTH_SPANS_KEPT_MAX
 from core.speech.messages import PhonemeSpan
 from core.speech.phonemes import Segment, split_symbol
 from core.speech.visemes import ARTICULATORS, GROUP_OF, GROUPS, REST_DOMINANCE, Viseme, viseme
@@ -109,6 +110,7 @@ class MouthCurve:
         unknown: letters that no table knows; they look neutral.
         disturbed: a sound that arrived late has moved the curve where it was already sampled; the sampler clears it.
         due_ticks: the first position that needs a sound which waits; at the latest then it is drawn.
+        spans: the newest ones taken in.
         dropped: spans refused because their times are impossible (end before start, long past, or too far ahead).
     """
 
@@ -122,6 +124,7 @@ class MouthCurve:
         "disturbed",
         "dropped",
         "due_ticks",
+        "spans",
         "unknown",
     )
 
@@ -135,6 +138,7 @@ class MouthCurve:
         self.due_ticks = _NEVER
         self.beats: list[tuple[int, int]] = []
         self.disturbed = False
+        self.spans: deque[PhonemeSpan] = deque(maxlen=MOUTH_SPANS_KEPT_MAX)
         self.unknown = 0
         self.dropped = 0
 
@@ -146,6 +150,7 @@ class MouthCurve:
             if not (now - BEFORE_S < end and begin < end and begin < now + MOUTH_CURVE_AHEAD_S_MAX):
                 self.dropped += 1
                 continue
+            self.spans.append(span)
             end = min(end, begin + MOUTH_CURVE_AHEAD_S_MAX)
             segments, marked, unknown = split_symbol(span.symbol)
             self.unknown += unknown

@@ -22,6 +22,7 @@ __all__ = [
     "MicrophonePacket",
     "Mood",
     "Opened",
+    "Owner",
     "PhonemeSpan",
     "Playout",
     "Ready",
@@ -182,10 +183,15 @@ class TurnState(_Message, frozen=True, kw_only=True, tag="turn"):
 
 
 class SpeechStart(_Message, frozen=True, kw_only=True, tag="speech-start"):
-    """An utterance begins. Utterance ids increase strictly within a session and start at 1."""
+    """An utterance begins. Utterance ids increase strictly within a session and start at 1.
+
+    Attributes:
+        first: index of the first packet that follows; those before it were heard elsewhere.
+    """
 
     utterance_id: int
     turn_id: int = 0
+    first: int = 0
 
 
 class SpeechPacket(_Message, frozen=True, kw_only=True, tag="speech"):
@@ -264,8 +270,16 @@ class StageTimes(_Message, frozen=True, kw_only=True, tag="stages"):
     stages: dict[str, float]
 
 
+class Owner(_Message, frozen=True, kw_only=True, tag="owner"):
+    """From here on the session belongs to the POP that has this epoch. It divides what the origin says: what comes
+    before it is told to the viewer by the former owner, what comes after it by this one."""
+
+    epoch: int
+
+
 DownMessage = (
     Ready
+    | Owner
     | TurnState
     | SpeechStart
     | SpeechPacket
