@@ -193,6 +193,17 @@ HANDOFF_INVITED_S_MAX: Final = 10.0
 HANDOFF_OVERLAP_S_MAX: Final = 0.3
 """Both sides send for at most this long: from the first decodable preview to the commit."""
 
+HANDOFFS_AT_ONCE_MAX: Final = 64
+"""Moves that one broker has under way; more are asked to come again."""
+DRAIN_MOVES_AT_ONCE: Final = 4
+"""Sessions that a POP moves at a time: each costs the other one a handshake."""
+DRAIN_RETRY_S: Final = 1.0
+"""Between two attempts to move a session that could not be moved."""
+DRAIN_DEADLINE_S_MAX: Final = 3_600.0
+
+SUCCESSION_UNITS_MAX: Final = 256
+"""Units of either track that a viewer remembers while its session moves: five seconds; the oldest are forgotten."""
+
 # --- fabric ------------------------------------------------------------------------------------------------------
 FABRIC_MESSAGE_SIZE_BYTES_MAX: Final = 262_144
 FABRIC_QUEUE_MESSAGES_MAX: Final = 2_048

@@ -152,7 +152,12 @@ class Narrator:
             case ReplyText():
                 self._captions.setdefault(message.utterance_id, []).append(message)
                 _trim(self._captions, _UTTERANCES_KEPT)
-                self._words.extend((message.utterance_id, word) for word in message.words)
+                last = (self._words[-1][0], self._words[-1][1].start) if self._words else self.said
+                self._words.extend(
+                    (message.utterance_id, word)
+                    for word in message.words
+                    if (message.utterance_id, word.start) > last  # after a move some come again
+                )
                 self._keep(encode_control("bot-transcription", {"text": message.text}))
                 self._caption(message)
             case Mood():
@@ -217,6 +222,8 @@ class Narrator:
 
     def cut(self) -> None:
         """The voice was cut: what was not heard of it never will be."""
+        if self._words:
+            self.said = max(self.said, (self._words[-1][0], self._words[-1][1].start))
         self._words.clear()
 
     def turn_of(self, utterance_id: int) -> int:

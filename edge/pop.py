@@ -34,7 +34,9 @@ from edge.app import create_app
 from edge.certificates import Certificates, load_certificates
 from edge.conductor import Conductor
 from edge.config import EdgeConfig
+from edge.drain import Drain
 from edge.entrance import Entrance
+from edge.handoff import HandoffAgent
 from edge.hearing import HearingFactory
 from edge.live_voices import LiveVoices
 from edge.metrics import PopMetrics
@@ -136,6 +138,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
     ]
     for task in tasks:
         task.add_done_callback(_complain)
+    await parts.handoffs.start()
     await announcement.publish()
     _log.info("POP %s serves on %s", config.name, url)
     try:
@@ -144,7 +147,9 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         server.should_exit = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S_MAX):
+                await parts.drain.aclose()
                 await parts.sessions.aclose()
+                await parts.handoffs.aclose()
                 await parts.transport.aclose()
                 if parts.webtransport is not None:
                     await parts.webtransport.aclose()
@@ -207,6 +212,16 @@ class _Parts:
             token_bytes=entropy.token_bytes,
             admits=self._overload.admits,
         )
+        self.drain = Drain(name=config.name, bus=bus, sessions=self.sessions, clock=clock.monotonic)
+        self.handoffs = HandoffAgent(
+            name=config.name,
+            bus=bus,
+            sessions=self.sessions,
+            drain=self.drain.begin,
+            cancel=self.drain.cancel,
+            clock=clock.monotonic,
+        )
+        self.sessions.on_moving, self.sessions.on_lost = self.handoffs.on_moving, self.handoffs.on_lost
         self.origin_watch = OriginWatch(store, self.sessions)
         self.transport = WebRtcTransport(
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped

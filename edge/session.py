@@ -261,6 +261,10 @@ class Session:
         self.parts.narrator.skip_said(said)
         self.parts.narrator.words_held = False
 
+    def expects(self, epoch: int) -> bool:
+        """Its viewer is invited here by a ticket of this epoch, and has not come yet."""
+        return self.parts.role is Role.SUCCESSOR and epoch == self.claims.epoch and not self._presence.connected
+
     def begin_as_successor(self, now: float) -> None:
         """It goes on where another POP has it, seen by nobody yet."""
         self.parts.role = Role.SUCCESSOR

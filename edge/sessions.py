@@ -9,12 +9,15 @@ from typing import Any
 
 from core.errors import AdmissionError, RemoteProtocolError
 from core.fabric.bus import Bus, Subscription
+from core.limits import HANDOFFS_AT_ONCE_MAX
 from core.session.claims import Claims
 from core.speech.messages import decode_down, down_subject
 from edge.conductor import Conductor
+from edge.handoff_state import SessionState, resume
 from edge.resume import ResumeTokens
 from edge.session import Session, SessionServices
 from edge.session_links import SessionLink
+from edge.session_parts import Role
 from edge.transports.link import ViewerLink
 
 __all__ = ["Sessions"]
@@ -60,8 +63,15 @@ class Sessions:
         self._seed = seed
         self._tokens = ResumeTokens(token_bytes)
         self._held: dict[str, _Held] = {}
+        self._expected: dict[str, Subscription] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._draining = False
+        self.accepting = True
+        """Viewers whose session is not here yet are let in."""
+        self.on_moving: Callable[[Session, str, int], None] = lambda _session, _word, _epoch: None
+        """Told what a viewer says of a move to here."""
+        self.on_lost: Callable[[Session, str], None] = lambda _session, _reason: None
+        """Told of a session that was to move here and is gone."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -71,14 +81,49 @@ class Sessions:
 
         Raises: AdmissionError: `overloaded`, `draining`, `session-exists`.
         """
-        if self._draining:
+        expected = self._held.get(claims.session_id)
+        if expected is not None and expected.session.expects(claims.epoch):
+            expected.session.claims = expected.session.parts.claims = claims
+            return expected.session.links.open()
+        return (await self._make(claims, None)).links.open()
+
+    async def expect(self, session_id: str) -> None:
+        """A session is about to move here: listen to its origin from now on.
+
+        Raises: AdmissionError: as `open`; FabricError.
+        """
+        self._check_room(session_id)
+        await self.unexpect(session_id)
+        while len(self._expected) >= HANDOFFS_AT_ONCE_MAX:
+            await self.unexpect(next(iter(self._expected)))  # the oldest, whose broker has died
+        self._expected[session_id] = await self._bus.subscribe(down_subject(session_id))
+
+    async def unexpect(self, session_id: str) -> None:
+        """It does not move here; unknown ones are fine."""
+        subscription = self._expected.pop(session_id, None)
+        if subscription is not None:
+            await subscription.aclose()
+
+    async def prepare(self, claims: Claims, state: SessionState) -> None:
+        """Go on with a session that is another POP's so far: its viewer may come with a ticket of this epoch.
+
+        Raises: AdmissionError: as `open`; FabricError; RemoteProtocolError: `bad-state`.
+        """
+        await self._make(claims, state)
+
+    def _check_room(self, session_id: str) -> None:
+        if self._draining or not self.accepting:
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
-        if claims.session_id in self._held:
+        if session_id in self._held:
             raise AdmissionError("session-exists", "This session already has a viewer.")
         if len(self._held) >= self._capacity:
             raise AdmissionError("overloaded", "This POP is full; ask for a new ticket.")
         if not self._admits(len(self._held)):
             raise AdmissionError("overloaded", "This POP has no time for another face; ask for a new ticket.")
+
+    async def _make(self, claims: Claims, state: SessionState | None) -> Session:
+        """A session that listens to its origin: a new one, or one that goes on with a state."""
+        self._check_room(claims.session_id)
         session = Session(
             claims=claims,
             services=self._services,
@@ -86,20 +131,42 @@ class Sessions:
             on_ended=lambda reason: self._ended(claims.session_id, reason),
             close_link=self._close_link,
             issue_resume=lambda: self._tokens.issue(claims.session_id, self._services.clock()),
+            on_moving=lambda word, epoch: self.on_moving(session, word, epoch),
         )
         placeholder = _Held(session, _NO_SUBSCRIPTION)
         self._held[claims.session_id] = placeholder  # before the first await: two offers must not both get in
         try:
-            placeholder.subscription = await self._bus.subscribe(down_subject(claims.session_id))
+            expected = self._expected.pop(claims.session_id, None)
+            placeholder.subscription = expected or await self._bus.subscribe(down_subject(claims.session_id))
         except BaseException:
             session.fail("fabric-unreachable")
             raise
         if self._held.get(claims.session_id) is not placeholder:  # sent away meanwhile
             await placeholder.subscription.aclose()
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
+        if state is not None:
+            self._go_on(session, state)
         placeholder.listener = asyncio.create_task(self._listen(session, placeholder.subscription))
         self._conductor.add(session)
-        return session.links.open()
+        return session
+
+    def _go_on(self, session: Session, state: SessionState) -> None:
+        now = self._services.clock()
+        session.begin_as_successor(now)
+        try:
+            resume(session.parts, state, now)
+        except BaseException:
+            session.release()
+            raise
+
+    def find(self, session_id: str) -> Session | None:
+        """A session that is here."""
+        held = self._held.get(session_id)
+        return held.session if held is not None else None
+
+    def all(self) -> tuple[Session, ...]:
+        """Those that are here now."""
+        return tuple(held.session for held in self._held.values())
 
     def resume(self, token: str, session_id: str) -> SessionLink:
         """Open another link of a session that is here.
@@ -124,6 +191,8 @@ class Sessions:
     async def aclose(self) -> None:
         """Say goodbye to everybody and free everything."""
         self._draining = True
+        for session_id in tuple(self._expected):
+            await self.unexpect(session_id)
         for held in tuple(self._held.values()):
             held.session.fail("pop-stopping")
         while self._closing:
@@ -144,6 +213,8 @@ class Sessions:
         if held is None:
             return
         self._tokens.forget(session_id)
+        if held.session.parts.role is Role.SUCCESSOR:
+            self.on_lost(held.session, reason)
         self._conductor.remove(held.session)
         self._later(self._free(held))
         _log.info("session %s ended: %s", session_id, reason)

@@ -19,7 +19,7 @@ import httpx
 
 from core.errors import ConfigError
 
-__all__ = ["Stack", "local_stack"]
+__all__ = ["Pop", "Stack", "another_pop", "local_stack"]
 
 _URL: Final = re.compile(r"open (http://\S+)")
 _START_S_MAX: Final = 60.0
@@ -35,12 +35,14 @@ class Stack:
         pop_url, origin_url: where they answer.
         pid: of `visavis run`; origin and POP are its children.
         log: everything they say.
+        directory: where the fabric's socket is.
     """
 
     pop_url: str
     origin_url: str
     pid: int
     log: Path
+    directory: Path
 
     def children(self) -> dict[int, str]:
         """Pid → command line of every process below `visavis run`, children of children included."""
@@ -85,9 +87,67 @@ def local_stack(*settings: str, log: Path | None = None) -> Iterator[Stack]:
             )
         try:
             pop_url = _wait_for_url(process, output)
-            yield Stack(pop_url=pop_url, origin_url=_origin_of(pop_url, output), pid=process.pid, log=output)
+            yield Stack(
+                pop_url=pop_url,
+                origin_url=_origin_of(pop_url, output),
+                pid=process.pid,
+                log=output,
+                directory=Path(folder),
+            )
         finally:
             _stop(process)
+
+
+@dataclass(slots=True)
+class Pop:
+    """Another POP beside a stack's own.
+
+    Attributes:
+        name, url: its own.
+        process: `python -m edge`.
+        log: everything it says.
+    """
+
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def another_pop(stack: Stack, name: str, *settings: str) -> Iterator[Pop]:
+    """Start one more POP of a stack's origin, on free ports, and stop it at the end.
+
+    Args:
+        settings: `section.key=value`, as for `--set`.
+    Raises: ConfigError: it did not start.
+    """
+    log = stack.directory / f"{name}.log"
+    command = [sys.executable, "-m", "edge"]
+    own = (f"edge.name={name}", "edge.port=0", f"edge.fabric={stack.directory / 'fabric.sock'}")
+    for setting in (*own, f"edge.origin_url={stack.origin_url}", *settings):
+        command += ["--set", setting]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)  # noqa: S603
+    try:
+        yield Pop(name, _wait_for_pop(process, log, name), process, log)
+    finally:
+        _stop(process, group=False)
+
+
+def _wait_for_pop(process: subprocess.Popen[bytes], log: Path, name: str) -> str:
+    deadline = time.monotonic() + _START_S_MAX
+    says = re.compile(rf"POP {re.escape(name)} serves on (http://[^\s\"]+)")
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := says.search(log.read_text(errors="replace")):
+            return found[1]
+        time.sleep(0.05)
+    raise ConfigError(f"POP {name} did not start; it said: {_tail(log)}")
 
 
 def _command(folder: Path, settings: Sequence[str]) -> list[str]:
@@ -123,12 +183,12 @@ def _tail(output: Path) -> str:
     return " | ".join(lines[-_LOG_LINES:]) or "nothing"
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], *, group: bool = True) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
         process.wait(_STOP_S_MAX)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import httpx
@@ -59,6 +59,16 @@ class Ticket:
     pop_url: str
     token: str
     webtransport: WebTransportOffer | None = None
+
+    def at(self, offer: dict[str, Any]) -> Ticket:
+        """The same session at another POP. Args: offer: an entry of an answer's `pops`."""
+        return replace(
+            self,
+            pop_name=str(offer.get("name", "")),
+            pop_url=str(offer.get("url", "")),
+            token=str(offer.get("token", "")),
+            webtransport=_offer(offer.get("webtransport")),
+        )
 
 
 async def fetch_ticket(

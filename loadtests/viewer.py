@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -31,12 +32,14 @@ from loadtests.viewer_link import Connection, Transport
 from loadtests.viewer_webrtc import WebRtcConnection
 from loadtests.viewer_webtransport import WebTransportConnection
 
-__all__ = ["Ticket", "TransportChoice", "Viewer", "ViewerError", "fetch_ticket", "find_origin"]
+__all__ = ["MoveTimes", "Ticket", "TransportChoice", "Viewer", "ViewerError", "fetch_ticket", "find_origin"]
 
 TransportChoice = Literal["auto", "webrtc", "webtransport"]
 """`auto`: WebTransport where the POP offers it and it comes up, else WebRTC, as the page does."""
 
 _DISPLAY_S: Final = 1.0 / 60.0
+_FORMER_S: Final = 1.0
+"""A POP that was left closes the connection itself; after this the viewer does."""
 
 
 class _LinkEvents:
@@ -44,20 +47,50 @@ class _LinkEvents:
 
     def __init__(self, viewer: Viewer, number: int) -> None:
         self._viewer = viewer
-        self._number = number
+        self.number = number
         self.plays_sound_itself = False
+        self.standby = False
+        """It is of a POP that does not own the session yet."""
 
     def on_unit(self, payload: bytes, timestamp: int, now: float) -> None:
         """See ConnectionEvents."""
-        self._viewer._on_unit(self._number, self.plays_sound_itself, payload, timestamp)
+        if self.standby:
+            self._viewer._on_preview(self, payload, timestamp)
+        else:
+            self._viewer._on_unit(self.number, self.plays_sound_itself, payload, timestamp)
 
     def on_control(self, data: str | bytes, now: float) -> None:
         """See ConnectionEvents."""
-        self._viewer._on_control(data)
+        if self is self._viewer._events:
+            self._viewer._on_control(data)
+        elif self.standby:
+            self._viewer._on_standby_control(self, data)
 
     def on_closed(self, reason: str, now: float) -> None:
         """See ConnectionEvents."""
         self._viewer._on_closed(self, reason)
+
+
+@dataclass(slots=True)
+class MoveTimes:
+    """One move to another POP: monotonic seconds at which the viewer was invited, could decode the other POP's preview,
+    and was told that it counts; None where that did not happen. `pop`: where to."""
+
+    pop: str
+    invited_at: float
+    previewed_at: float | None = None
+    committed_at: float | None = None
+
+
+@dataclass(slots=True)
+class _Standby:
+    """A connection to a POP that is about to own the session."""
+
+    ticket: Ticket
+    epoch: int
+    events: _LinkEvents
+    connection: Connection
+    times: MoveTimes
 
 
 class Viewer:
@@ -75,6 +108,7 @@ class Viewer:
         screen: the face and the sound.
         ready: the POP said `bot-ready`.
         resume_token: what another connection is opened with; None until the POP gave one.
+        moves: when the session moved to other POPs.
     """
 
     def __init__(
@@ -91,9 +125,11 @@ class Viewer:
         self._with_microphone = microphone
         self._microphone: Microphone | None = None
         self._connection: Connection | None = None
+        self._standby: _Standby | None = None
         self._events: _LinkEvents | None = None
         self._links = 0
         self._receiving = 1
+        self._fence = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._lost: ViewerError | None = None
@@ -104,6 +140,7 @@ class Viewer:
         self.ready = False
         self.resume_token: str | None = None
         self.packets_skipped = 0
+        self.moves: list[MoveTimes] = []
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -141,7 +178,7 @@ class Viewer:
             ViewerError: unreachable, refused, or not connected in time.
         """
         await self._open(self._choice, self.ticket.token)
-        about = {"library": "visavis-headless"}
+        about = {"library": "visavis-headless", "handoff": True}
         self._send(encode_control("client-ready", {"version": "1.0.0", "about": about}, "ready"))
         self._raise_if_lost()
         self._spawn(self._show())
@@ -190,7 +227,7 @@ class Viewer:
     async def _try(self, transport: Transport, token: str) -> None:
         self._links += 1
         events = _LinkEvents(self, self._links)
-        connection = self._make(transport, events)
+        connection = self._make(self.ticket, transport, events)
         events.plays_sound_itself = connection.plays_sound_itself
         try:
             await connection.connect(token)
@@ -199,10 +236,87 @@ class Viewer:
             raise
         self._connection, self._events = connection, events
 
-    def _make(self, transport: Transport, events: _LinkEvents) -> Connection:
+    def _make(self, ticket: Ticket, transport: Transport, events: _LinkEvents) -> Connection:
         if transport == "webtransport":
-            return WebTransportConnection(self.ticket, events, clock=self._clock)
-        return WebRtcConnection(self.ticket, events, microphone=self._with_microphone, clock=self._clock)
+            return WebTransportConnection(ticket, events, clock=self._clock)
+        return WebRtcConnection(ticket, events, microphone=self._with_microphone, clock=self._clock)
+
+    # --- moving to another POP -----------------------------------------------------------------------------------
+
+    async def _follow(self, invitation: dict[str, Any]) -> None:
+        """The POP says where the session is about to go: be there too, and stay here until that counts."""
+        offer, epoch = invitation.get("pop"), invitation.get("epoch")
+        if not isinstance(offer, dict) or not isinstance(epoch, int) or self._standby is not None:
+            return
+        ticket = self.ticket.at(offer)
+        transport: Transport = "webtransport" if self._plays_itself and ticket.webtransport else "webrtc"
+        self._links += 1
+        events = _LinkEvents(self, self._links)
+        events.standby = True
+        connection = self._make(ticket, transport, events)
+        events.plays_sound_itself = connection.plays_sound_itself
+        times = MoveTimes(ticket.pop_name, self._clock())
+        self.moves.append(times)
+        self._standby = _Standby(ticket, epoch, events, connection, times)
+        self.screen.invite(epoch, protects_sound=connection.plays_sound_itself)
+        try:
+            await connection.connect(ticket.token)
+        except ViewerError:
+            await self._stay(epoch)
+
+    @property
+    def _plays_itself(self) -> bool:
+        return self._events is not None and self._events.plays_sound_itself
+
+    async def _stay(self, epoch: int) -> None:
+        """The session does not go there."""
+        standby = self._standby
+        if standby is not None and standby.epoch == epoch:
+            self._standby = None
+            self.screen.stay()
+            await standby.connection.aclose(farewell=False)
+
+    def _on_preview(self, events: _LinkEvents, payload: bytes, timestamp: int) -> None:
+        standby, now = self._standby, self._clock()
+        if standby is None or standby.events is not events:
+            return
+        if self.screen.preview(payload, timestamp, now):
+            self._succeed(standby)
+            return
+        if self.screen.decodable and standby.times.previewed_at is None:
+            standby.times.previewed_at = now
+            message = {"t": "preview", "d": {"epoch": standby.epoch}}
+            standby.connection.send_control(encode_control("client-message", message))
+        feedback = self.screen.preview_feedback(now)
+        if feedback is not None:
+            standby.connection.send_control(encode_feedback(feedback))
+
+    def _on_standby_control(self, events: _LinkEvents, message: str | bytes) -> None:
+        """All that a POP may say before the session is its own is that it now is."""
+        standby = self._standby
+        if standby is None or standby.events is not events:
+            return
+        with contextlib.suppress(RemoteProtocolError):
+            control = decode_control(message)
+            if isinstance(control, Dropped) or control.data.get("t") != "commit":
+                return
+            epoch = (control.data.get("d") or {}).get("epoch")
+            if epoch == standby.epoch and self.screen.commit(epoch, self._clock()):
+                self._succeed(standby)
+
+    def _succeed(self, standby: _Standby) -> None:
+        """Its epoch counts: the former POP is not listened to any longer."""
+        former, self._standby = self._connection, None
+        standby.events.standby = False
+        standby.times.committed_at = self._clock()
+        self._connection, self._events, self.ticket = standby.connection, standby.events, standby.ticket
+        self._receiving = self._fence = standby.events.number
+        self.resume_token = None
+        self._lost = None
+        self._send(encode_control("client-message", {"t": "committed", "d": {"epoch": standby.epoch}}))
+        if former is not None:
+            self._spawn(_close_later(former))
+        self._changed.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -216,6 +330,8 @@ class Viewer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._standby is not None:
+            await self._standby.connection.aclose(farewell=False)
         if self._connection is not None:
             await self._connection.aclose(farewell=True)
 
@@ -288,6 +404,8 @@ class Viewer:
 
     def _on_unit(self, link: int, plays_sound_itself: bool, payload: bytes, timestamp: int) -> None:
         """Units of an old connection are as good as any; the first of a new one says that the POP has moved."""
+        if link < self._fence:
+            return  # of a POP that does not own the session any more
         if link > self._receiving or not self.screen.units:
             self._receiving = link
             self.screen.on_new_link(protects_sound=plays_sound_itself)
@@ -313,7 +431,11 @@ class Viewer:
         self._changed.set()
 
     def _obey(self, kind: object, data: dict[str, Any]) -> None:
-        if kind == "goaway":
+        if kind == "goaway" and data.get("reason") == "handoff":
+            self._spawn(self._follow(data))
+        elif kind == "stay":
+            self._spawn(self._stay(int(data.get("epoch", 0))))
+        elif kind == "goaway":
             self._lose("goaway", f"The POP ended the session: {data.get('reason', 'no reason given')}.")
         elif kind == "resume":
             self.resume_token = str(data.get("token", ""))
@@ -352,3 +474,10 @@ class Viewer:
             if self._connection is not None:
                 payload = embed_feedback(packet.opus, self.screen.feedback(self._clock()))
                 self._connection.send_microphone(payload, timestamp=packet.timestamp, level_dbov=packet.level_dbov)
+
+
+async def _close_later(connection: Connection) -> None:
+    try:
+        await asyncio.sleep(_FORMER_S)
+    finally:
+        await connection.aclose(farewell=False)

@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,7 @@ async def _serve(
     from origin.dialogue.character import load_characters
     from origin.dialogue.services import Shared, check_services
     from origin.echo import serve_echo
+    from origin.handoffs import Handoffs
     from origin.sessions import Sessions
     from origin.tokens import load_key
 
@@ -138,8 +140,11 @@ async def _serve(
     issuer = config.issuer or _url(host, port)
     broker = Broker(shared, sessions, fabric.store, key, SystemClock(), issuer=issuer)
     stack.push_async_callback(broker.aclose)
+    moves = Handoffs(fabric.bus, broker, time.monotonic, name=SystemEntropy().token_bytes(8).hex())
+    stack.push_async_callback(moves.aclose)
     await sessions.warm("warm")
     await broker.adopt()
+    await moves.start()
     app = build_app(config, broker, key, metrics)
     server = web_server(app)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

@@ -53,6 +53,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     pop: str
     created_at: int
     mode: str = MODE_CONVERSATION
+    reserved: int = 0
 
 
 def _session_record(key: str, value: bytes | None) -> SessionRecord | None:
@@ -161,6 +162,54 @@ class Broker:
         if agent is not None:
             answer["agent"] = {"token": agent.invite(), "expires_at": created_at + int(AGENT_TOKEN_LIFETIME_S)}
         return answer
+
+    async def renew(self, session_id: str, avoid: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Tickets for a session with epochs beyond all before, for POPs but those to avoid.
+
+        Raises: ProblemError: `unknown-session`, `no-pop`; FabricError.
+        """
+        entry = await self._store.get(_SESSIONS + session_id)
+        record = _session_record(entry.key, entry.value)
+        if record is None:
+            raise ProblemError(404, "unknown-session", "There is no such session; it may have ended.")
+        pops = [pop for pop in await self.pops() if pop.name not in avoid]
+        if not pops:
+            raise ProblemError(503, "no-pop", "No POP may take this session.")
+        pop = max(pops, key=lambda record: (record.started_at, record.name))
+        epoch = max(record.epoch, record.reserved) + 1
+        reserved = msgspec.structs.replace(record, reserved=epoch)
+        self._revisions[session_id] = await self._store.update(
+            _SESSIONS + session_id, msgspec.json.encode(reserved), entry.revision
+        )
+        token = self._key.mint(
+            issuer=self._issuer,
+            audience=pop.name,
+            session_id=session_id,
+            ticket_id=self._identifier(),
+            character=record.character,
+            epoch=epoch,
+            now_wall=self._clock.wall(),
+            mode=MODE_MIRROR if record.mode == MODE_MIRROR else MODE_CONVERSATION,
+        )
+        offer: dict[str, Any] = {"name": pop.name, "url": pop.url, "token": token, "epoch": epoch}
+        if pop.webtransport is not None:
+            offer["webtransport"] = msgspec.to_builtins(pop.webtransport)
+        return {"session_id": session_id, "pops": [offer]}
+
+    async def move(self, session_id: str, pop: str, epoch: int) -> bool:
+        """Compare-and-set: the session is this POP's from now on. False: it has ended, or somebody was quicker.
+
+        Raises: FabricError.
+        """
+        entry = await self._store.get(_SESSIONS + session_id)
+        record = _session_record(entry.key, entry.value)
+        if record is None or record.epoch >= epoch:
+            return record is not None and (record.epoch, record.pop) == (epoch, pop)
+        moved = msgspec.structs.replace(record, epoch=epoch, pop=pop)
+        self._revisions[session_id] = await self._store.update(
+            _SESSIONS + session_id, msgspec.json.encode(moved), entry.revision
+        )
+        return True
 
     async def _choose_pop(self) -> PopRecord:
         """The newest start wins: the record of a POP that was killed may still be there."""
