@@ -15,7 +15,7 @@ from core.limits import HANDOFF_OVERLAP_S_MAX, IDLE_THIN_AFTER_S, LISTENING_S_MA
 from core.session.claims import Claims
 from core.session.machine import Trigger
 from core.session.state import FaceState
-from core.speech.messages import Closed, DownMessage, Opened, Owner
+from core.speech.messages import Closed, DownMessage, HandedOver, Opened, Owner
 from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.stream.speech_track import Placed
 from edge.animator import AnimatorRow
@@ -115,6 +115,12 @@ class Session:
         else:
             self._origin.receive(message, now)
 
+    def hand_over(self, generation: int) -> None:
+        """Somebody else answers from now on: what there is of the utterance is played to its end, and the origin is
+        told how much that is."""
+        utterance_id, packets = self._origin.close_voice()
+        self.parts.send_up(HandedOver(generation=generation, utterance_id=utterance_id, packets=packets))
+
     # --- the conductor -------------------------------------------------------------------------------------------
 
     def gather(self, due: float, now: float) -> AnimatorRow | None:
@@ -154,10 +160,10 @@ class Session:
         if parts.face.state is FaceState.SPEAKING and not parts.track.active:
             parts.trigger(Trigger.VOICE_ENDED, now)
             parts.voice_over()
+            if parts.turn_ended:
+                parts.trigger(Trigger.TURN_THINKING, now)
         placed = parts.plan.begin()
-        heard = b""
         if placed is not None:
-            heard = parts.track.hear(LOOKAHEAD_FRAMES)
             self._follow_voice(placed, now)
         self._give_up_waiting(now)
         self._extend_packet(now)
@@ -169,7 +175,7 @@ class Session:
             utterance_ticks=placed.ticks if placed else 0,
             log_mel=placed.log_mel if placed else b"",
             user_level=parts.hearing.level,
-            heard=heard,
+            heard=parts.track.hear(LOOKAHEAD_FRAMES) if placed is not None else b"",
         )
 
     def emit(self, frame: AnimationFrame, due: float) -> None:

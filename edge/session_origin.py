@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from core.session.machine import Trigger
+from core.session.machine import TURN_TRIGGERS, Trigger
 from core.session.state import FaceState
 from core.speech.messages import (
     DownMessage,
@@ -20,12 +18,6 @@ from edge.packet_plan import is_voice
 from edge.session_parts import SessionParts
 
 __all__ = ["OriginSide"]
-
-_TURN_TRIGGERS: Final = {
-    "listening": Trigger.TURN_LISTENING,
-    "thinking": Trigger.TURN_THINKING,
-    "idle": Trigger.TURN_IDLE,
-}
 
 
 class OriginSide:
@@ -67,11 +59,17 @@ class OriginSide:
                 pass
         parts.narrator.receive(message)
 
+    def close_voice(self) -> tuple[int, int]:
+        """See `SpeechTrack.close_newest`."""
+        closed = self._parts.track.close_newest()
+        self._parts.narrator.shorten(*closed)
+        return closed
+
     def _turn(self, turn: TurnState, now: float) -> None:
         parts = self._parts
         parts.interruption.origin_heard()
         parts.turn_ended = turn.state == "thinking"
-        trigger = _TURN_TRIGGERS.get(turn.state)
+        trigger = TURN_TRIGGERS.get(turn.state)
         # The ear is ahead of the origin: who is heard now is not taken for silent.
         early = parts.hearing.speaking and trigger in (Trigger.TURN_IDLE, Trigger.TURN_THINKING)
         if trigger is not None and not early and not (trigger is Trigger.TURN_IDLE and parts.track.active):

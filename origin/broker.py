@@ -16,7 +16,7 @@ from core.limits import AGENT_TOKEN_LIFETIME_S, EPOCH_MAX, TICKET_LIFETIME_S
 from core.session.claims import MODE_CONVERSATION, MODE_MIRROR, MODES
 from origin.dialogue.services import Shared
 from origin.problems import ProblemError
-from origin.sessions import Sessions
+from origin.sessions import SessionRunner
 from origin.tokens import TicketKey
 
 __all__ = ["POPS_PREFIX", "Broker", "PopRecord", "SessionRecord"]
@@ -76,7 +76,7 @@ class Broker:
     """
 
     def __init__(
-        self, shared: Shared, sessions: Sessions, store: Store, key: TicketKey, clock: Clock, *, issuer: str
+        self, shared: Shared, sessions: SessionRunner, store: Store, key: TicketKey, clock: Clock, *, issuer: str
     ) -> None:
         self._shared = shared
         self.sessions = sessions

@@ -62,6 +62,10 @@ class SessionRunner(Protocol):
         """
         ...
 
+    def agent(self, session_id: str) -> AgentSession | None:
+        """The session of this id, if it is open and waits for somebody else's agent."""
+        ...
+
     def end(self, session_id: str, reason: str) -> None:
         """End it, if it runs."""
         ...
@@ -150,6 +154,7 @@ class Sessions:
                 on_turn=self._on_turn,
                 idle_s_max=ADOPTED_SILENCE_S_MAX,
                 resumed_epoch=epoch,
+                generation=epoch,
             )
         self._hold(session, on_ended)
         try:

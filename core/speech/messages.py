@@ -17,8 +17,10 @@ __all__ = [
     "ECHO_SUBJECT",
     "BargeIn",
     "Closed",
+    "Cut",
     "DownMessage",
     "Fault",
+    "HandedOver",
     "MicrophonePacket",
     "Mood",
     "Opened",
@@ -63,6 +65,12 @@ def down_subject(session_id: str) -> str:
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
     pass
+
+
+class _DownMessage(_Message, frozen=True, kw_only=True):
+    generation: int = 0
+    """Epoch of the lease by which its sender answers in this session; a POP refuses what is older than the newest it
+    has seen. 0: a sender that nobody else takes over from."""
 
 
 class PhonemeSpan(msgspec.Struct, frozen=True, array_like=True):
@@ -162,27 +170,51 @@ class Closed(_Message, frozen=True, kw_only=True, tag="closed"):
     reason: str = ""
 
 
-UpMessage = Opened | MicrophonePacket | UserSpeech | UserText | BargeIn | Playout | VoiceFormat | Closed
+class HandedOver(_Message, frozen=True, kw_only=True, tag="handed-over"):
+    """A newer generation has spoken: what there is of the utterance that the one before was sending. It is played to
+    that end, and nothing older is taken any more.
+
+    Attributes:
+        generation: the newer one.
+        utterance_id: the utterance that was not complete; 0: none was.
+        packets: how many of its packets, without a gap, the viewer will have heard.
+    """
+
+    generation: int
+    utterance_id: int = 0
+    packets: int = 0
+
+
+class Cut(_Message, frozen=True, kw_only=True, tag="cut"):
+    """Said by whoever answers now, to itself and its successor: what comes before it on this subject is the one's,
+    what comes after is the other's. No POP says it."""
+
+    id: str
+
+
+UpMessage = (
+    Opened | MicrophonePacket | UserSpeech | UserText | BargeIn | Playout | VoiceFormat | HandedOver | Cut | Closed
+)
 
 
 # --- origin → POP ------------------------------------------------------------------------------------------------
 
 
-class Ready(_Message, frozen=True, kw_only=True, tag="ready"):
+class Ready(_DownMessage, frozen=True, kw_only=True, tag="ready"):
     """The session's pipeline is warm."""
 
     character: str
     display_name: str
 
 
-class TurnState(_Message, frozen=True, kw_only=True, tag="turn"):
+class TurnState(_DownMessage, frozen=True, kw_only=True, tag="turn"):
     """The origin's authoritative word on the conversation: it alone ends a turn."""
 
     state: Literal["listening", "thinking", "speaking", "idle"]
     turn_id: int = 0
 
 
-class SpeechStart(_Message, frozen=True, kw_only=True, tag="speech-start"):
+class SpeechStart(_DownMessage, frozen=True, kw_only=True, tag="speech-start"):
     """An utterance begins. Utterance ids increase strictly within a session and start at 1.
 
     Attributes:
@@ -194,7 +226,7 @@ class SpeechStart(_Message, frozen=True, kw_only=True, tag="speech-start"):
     first: int = 0
 
 
-class SpeechPacket(_Message, frozen=True, kw_only=True, tag="speech"):
+class SpeechPacket(_DownMessage, frozen=True, kw_only=True, tag="speech"):
     """20 ms of the character's voice and all that the animator needs of it.
 
     Attributes:
@@ -211,20 +243,20 @@ class SpeechPacket(_Message, frozen=True, kw_only=True, tag="speech"):
     log_mel: bytes = b""
 
 
-class SpeechEnd(_Message, frozen=True, kw_only=True, tag="speech-end"):
+class SpeechEnd(_DownMessage, frozen=True, kw_only=True, tag="speech-end"):
     """The utterance is complete with `packets` packets."""
 
     utterance_id: int
     packets: int
 
 
-class SpeechCancel(_Message, frozen=True, kw_only=True, tag="speech-cancel"):
+class SpeechCancel(_DownMessage, frozen=True, kw_only=True, tag="speech-cancel"):
     """Forget what is still queued of this utterance and all before it."""
 
     utterance_id: int
 
 
-class Transcript(_Message, frozen=True, kw_only=True, tag="transcript"):
+class Transcript(_DownMessage, frozen=True, kw_only=True, tag="transcript"):
     """What the user said, so far or finally."""
 
     text: str
@@ -232,7 +264,7 @@ class Transcript(_Message, frozen=True, kw_only=True, tag="transcript"):
     turn_id: int = 0
 
 
-class ReplyText(_Message, frozen=True, kw_only=True, tag="reply-text"):
+class ReplyText(_DownMessage, frozen=True, kw_only=True, tag="reply-text"):
     """A clause of the character's answer, for captions, sent before its speech.
 
     Attributes:
@@ -244,7 +276,7 @@ class ReplyText(_Message, frozen=True, kw_only=True, tag="reply-text"):
     words: tuple[WordSpan, ...] = ()
 
 
-class Mood(_Message, frozen=True, kw_only=True, tag="mood"):
+class Mood(_DownMessage, frozen=True, kw_only=True, tag="mood"):
     """How the character feels. valence and arousal in [-1, 1]."""
 
     label: str
@@ -252,7 +284,7 @@ class Mood(_Message, frozen=True, kw_only=True, tag="mood"):
     arousal: float
 
 
-class Fault(_Message, frozen=True, kw_only=True, tag="fault"):
+class Fault(_DownMessage, frozen=True, kw_only=True, tag="fault"):
     """Something failed in a way the viewer should know of; the session lives.
 
     Attributes:
@@ -263,14 +295,14 @@ class Fault(_Message, frozen=True, kw_only=True, tag="fault"):
     message: str
 
 
-class StageTimes(_Message, frozen=True, kw_only=True, tag="stages"):
+class StageTimes(_DownMessage, frozen=True, kw_only=True, tag="stages"):
     """Milliseconds each origin stage of a turn took; names as in core.session.budget."""
 
     turn_id: int
     stages: dict[str, float]
 
 
-class Owner(_Message, frozen=True, kw_only=True, tag="owner"):
+class Owner(_DownMessage, frozen=True, kw_only=True, tag="owner"):
     """From here on the session belongs to the POP that has this epoch. It divides what the origin says: what comes
     before it is told to the viewer by the former owner, what comes after it by this one."""
 
