@@ -142,7 +142,11 @@ PLAYOUT_FRAMES_MAX: Final = 256
 MOUTH_SPANS_KEPT_MAX: Final = 128
 """Newest phonemes of an utterance that a POP keeps for another that may take the face over; older ones move nothing."""
 MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
-"""Phonemes further ahead of the sound than this are refused and counted; it bounds the memory of a mouth curve."""
+"""Phonemes further ahead of the sound than this are refused and counted."""
+MOUTH_SOUNDS_WAITING_MAX: Final = 2_048
+"""Sounds of an utterance that wait to come near (a minute of the fastest speech); more are refused and counted."""
+MOUTH_SOUNDS_NEAR_MAX: Final = 16
+"""Sounds that move a mouth at once. The fastest speech has 14 of them within reach; beyond, the oldest give way."""
 STUDENT_CATCH_UP_FRAMES_MAX: Final = 8
 """Frames that the student hears at once of a session that it has not heard yet; older ones are left out."""
 UTTERANCES_PER_SLOT_MAX: Final = 4

@@ -287,7 +287,9 @@ class Animator:
         times = np.array([row.media_time for row in rows], dtype=np.float64) / MEDIA_CLOCK_HZ
         states = np.array([row.state for row in rows], dtype=np.int8)
         levels = np.fmin(np.fmax([row.user_level for row in rows], 0.0), 1.0)  # NaN becomes 0
-        plans = self._mouths.follow(rows, slots, times)
+        sources = np.array([row.utterance_id for row in rows], dtype=np.int64)
+        ticks = np.array([row.utterance_ticks for row in rows], dtype=np.int64)
+        plans = self._mouths.follow(slots, times, sources, ticks)
         elapsed = np.maximum(times - self._times[slots], 0.0)
         self._times[slots] = times
         self._notice(slots, elapsed, plans.speaking)

@@ -1,4 +1,4 @@
-"""What every session is going to say: the phonemes of its utterances as curves, and where each mouth is on them."""
+"""What every session is going to say: the phonemes of its utterances, and what they ask of each mouth now."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from core.avatar.behaviour import Behaviours
 from core.avatar.slot_tables import load_rows, save_rows
 from core.errors import LocalProtocolError
 from core.limits import MEDIA_CLOCK_HZ, UTTERANCES_PER_SLOT_MAX
-from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, REST_ROW, MouthCurve, draw, resolve
+from core.speech.coarticulation import BEAT_COLUMN, BEFORE_S, NEVER, Sound, SoundTable, Utterance, resolve
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import MOUTH, PLAN
-from edge.animator_row import AnimatorRow
 
 __all__ = ["MouthState", "Mouths", "Plans"]
 
@@ -28,6 +27,8 @@ _SPANS_BEHIND_TICKS: Final = 24_000
 _BEAT_STRENGTH: Final = (0.0, 0.55, 1.0)
 _PLANNED: Final = PLAN.index("planned")
 _BEAT: Final = PLAN.index("beat")
+_BEFORE_TICKS: Final = round(-BEFORE_S * MEDIA_CLOCK_HZ)
+"""Where a mouth is before the first frame of its utterance."""
 
 
 @dataclass(slots=True)
@@ -61,14 +62,10 @@ class MouthState(msgspec.Struct, frozen=True, array_like=True):
 class _Voice:
     """What one session is going to say."""
 
-    __slots__ = ("beats_done", "by_rules", "curves", "cut_through", "source", "ticks")
+    __slots__ = ("beats_done", "by_rules", "utterances")
 
     def __init__(self) -> None:
-        self.curves: dict[int, MouthCurve] = {}
-        self.cut_through = 0
-        self.source = 0
-        """The utterance the mouth follows now, 0 = none."""
-        self.ticks = 0
+        self.utterances: dict[int, Utterance] = {}
         self.beats_done = 0
         self.by_rules = True
         """Beats become gestures of the behaviours; a student does them itself."""
@@ -82,12 +79,24 @@ class Mouths:
 
     Attributes:
         unknown_phonemes: letters in phoneme symbols that no table knows (they look neutral).
-        dropped_phonemes: spans refused because of impossible times, or of utterances that were cut.
+        dropped_phonemes: spans refused because of impossible times, because too many wait, or of utterances that were
+            cut.
     """
 
     def __init__(self, capacity: int, behaviours: Behaviours) -> None:
         self._voices: list[_Voice | None] = [None] * capacity
         self._behaviours = behaviours
+        self._sounds = SoundTable(capacity)
+        self._open = np.zeros(capacity, dtype=np.bool_)
+        self._cut_through = np.zeros(capacity, dtype=np.int64)
+        self._source = np.zeros(capacity, dtype=np.int64)
+        """The utterance each mouth follows now, 0 = none."""
+        self._ticks = np.zeros(capacity, dtype=np.int64)
+        """Where in it its last frame was."""
+        self._known = np.zeros(capacity, dtype=np.bool_)
+        """That utterance has phonemes."""
+        self._due = np.full(capacity, NEVER)
+        """The position at which one of its sounds or beats is due."""
         self._wishes = np.zeros((capacity, len(MOUTH)), dtype=np.float32)
         """What the phonemes asked of each mouth last."""
         self.unknown_phonemes = 0
@@ -97,17 +106,25 @@ class Mouths:
         """Make room; sessions keep their slots."""
         extra = capacity - len(self._voices)
         self._voices += [None] * extra
-        self._wishes = np.concatenate([self._wishes, np.zeros((extra, len(MOUTH)), dtype=np.float32)])
+        self._sounds.grow(capacity)
+        for name in ("_open", "_cut_through", "_source", "_ticks", "_known", "_due", "_wishes"):
+            table = getattr(self, name)
+            setattr(self, name, np.concatenate([table, np.zeros((extra, *table.shape[1:]), dtype=table.dtype)]))
 
     def open(self, slot: int) -> None:
         """A session that has nothing to say yet."""
         self._voices[slot] = _Voice()
-        self._wishes[slot] = 0.0
+        self._open[slot] = True
+        self._sounds.clear(slot)
+        for table in (self._cut_through, self._source, self._ticks, self._known, self._wishes):
+            table[slot] = 0
+        self._due[slot] = NEVER
 
     def close(self, slot: int) -> None:
         """Forget a session. Raises: LocalProtocolError: the slot is not open (also for all methods below)."""
         self.check(slot)
         self._voices[slot] = None
+        self._open[slot] = False
 
     def check(self, slot: int) -> None:
         """See `close`."""
@@ -123,152 +140,178 @@ class Mouths:
 
     def go_by_rules(self, slot: int, by_rules: bool) -> None:
         """Whether stressed syllables become gestures of the behaviours."""
-        self._voice(slot).by_rules = by_rules
+        voice = self._voice(slot)
+        voice.by_rules = by_rules
+        self._due[slot] = self._next_due(voice, int(self._source[slot]))
 
     def speech_start(self, slot: int, utterance_id: int) -> None:
         """An utterance is announced. A silent face breathes in and looks at the viewer."""
-        voice = self._voice(slot)
-        self._curve(voice, utterance_id)
-        if voice.source == 0:
+        self._utterance(slot, self._voice(slot), utterance_id)
+        if self._source[slot] == 0:
             self._behaviours.expect_speech(slot)
 
     def speech_phonemes(self, slot: int, utterance_id: int, spans: Sequence[PhonemeSpan]) -> None:
         """Phonemes of an utterance; see `Animator.speech_phonemes`."""
         if not spans:
             return
-        curve = self._curve(self._voice(slot), utterance_id)
-        if curve is None:
+        voice = self._voice(slot)
+        utterance = self._utterance(slot, voice, utterance_id)
+        if utterance is None:
             self.dropped_phonemes += len(spans)
             return
-        unknown, dropped = curve.unknown, curve.dropped
-        curve.add(spans)
-        self.unknown_phonemes += curve.unknown - unknown
-        self.dropped_phonemes += curve.dropped - dropped
+        now = utterance_id == self._source[slot]
+        unknown, dropped = utterance.unknown, utterance.dropped
+        utterance.add(spans, int(self._ticks[slot]) if now else _BEFORE_TICKS)
+        self.unknown_phonemes += utterance.unknown - unknown
+        self.dropped_phonemes += utterance.dropped - dropped
+        if now:
+            self._due[slot] = self._next_due(voice, utterance_id)
 
     def save(self, slot: int) -> MouthState:
         """A mouth, for another process that goes on with it."""
-        voice = self._voice(slot)
+        voice, source, ticks = self._voice(slot), int(self._source[slot]), int(self._ticks[slot])
         spans = [
-            (utterance_id, [span for span in curve.spans if span.end > voice.ticks - _SPANS_BEHIND_TICKS])
-            for utterance_id, curve in voice.curves.items()
-            if utterance_id >= voice.source
+            (utterance_id, [span for span in utterance.spans if span.end > ticks - _SPANS_BEHIND_TICKS])
+            for utterance_id, utterance in voice.utterances.items()
+            if utterance_id >= source
         ]
         wishes = save_rows((self._wishes,), slot)[0]
-        return MouthState(voice.source, voice.ticks, voice.cut_through, wishes, spans)
+        return MouthState(source, ticks, int(self._cut_through[slot]), wishes, spans)
 
     def load(self, slot: int, state: MouthState) -> None:
         """Go on with a mouth. Raises: RemoteProtocolError: `bad-state`."""
         voice = self._voice(slot)
         load_rows((self._wishes,), slot, [state.wishes])
-        voice.source, voice.ticks, voice.cut_through = state.source, state.ticks, state.cut_through
+        self._switch(slot, state.source)
+        self._ticks[slot], self._cut_through[slot] = state.ticks, state.cut_through
         for utterance_id, spans in state.spans:
-            curve = self._curve(voice, utterance_id)
-            if curve is None:
+            utterance = self._utterance(slot, voice, utterance_id)
+            if utterance is None:
                 continue
+            utterance.add(spans, state.ticks if utterance_id == state.source else _BEFORE_TICKS)
             if utterance_id == state.source:
-                curve.at(state.ticks)  # its past is not drawn again
-            curve.add(spans)
-            curve.disturbed = False
-            if utterance_id == state.source:
-                voice.beats_done = sum(tick - state.ticks <= _BEAT_AHEAD_TICKS for tick, _ in curve.beats)
+                voice.beats_done = sum(tick - state.ticks <= _BEAT_AHEAD_TICKS for tick, _ in utterance.beats)
+        self._due[slot] = self._next_due(voice, state.source)
 
     def speech_cut(self, slot: int) -> None:
         """Everything announced so far is forgotten."""
         voice = self._voice(slot)
-        voice.cut_through = max(voice.cut_through, voice.source, *voice.curves, 0)
-        voice.curves.clear()
+        self._cut_through[slot] = max(int(self._cut_through[slot]), int(self._source[slot]), *voice.utterances, 0)
+        voice.utterances.clear()
+        self._due[slot] = NEVER
+
+    def _utterance(self, slot: int, voice: _Voice, utterance_id: int) -> Utterance | None:
+        """An utterance, begun if need be; None if it was cut or is none."""
+        utterance = voice.utterances.get(utterance_id)
+        if utterance is None and utterance_id > self._cut_through[slot]:
+            utterance = voice.utterances[utterance_id] = Utterance()
+            if utterance_id == self._source[slot]:
+                self._known[slot] = True
+            if len(voice.utterances) > UTTERANCES_PER_SLOT_MAX:
+                del voice.utterances[min(voice.utterances)]
+        return utterance
 
     @staticmethod
-    def _curve(voice: _Voice, utterance_id: int) -> MouthCurve | None:
-        """An utterance's curve, begun if need be; None if it was cut or is no utterance."""
-        curve = voice.curves.get(utterance_id)
-        if curve is None and utterance_id > voice.cut_through:
-            curve = voice.curves[utterance_id] = MouthCurve()
-            if len(voice.curves) > UTTERANCES_PER_SLOT_MAX:
-                del voice.curves[min(voice.curves)]
-        return curve
+    def _next_due(voice: _Voice, source: int) -> int:
+        utterance = voice.utterances.get(source)
+        if utterance is None:
+            return NEVER
+        if voice.by_rules and voice.beats_done < len(utterance.beats):
+            return min(utterance.due_ticks, utterance.beats[voice.beats_done][0] - _BEAT_AHEAD_TICKS)
+        return utterance.due_ticks
 
     # --- frames --------------------------------------------------------------------------------------------------
 
-    def follow(self, rows: Sequence[AnimatorRow], slots: NDArray[np.intp], times: NDArray[np.float64]) -> Plans:
+    def follow(
+        self,
+        slots: NDArray[np.intp],
+        times: NDArray[np.float64],
+        sources: NDArray[np.int64],
+        ticks: NDArray[np.int64],
+    ) -> Plans:
         """Where every mouth ought to be now.
 
         Args:
-            slots: intp[n], of the rows. times: float64[n], media seconds.
+            slots: intp[n], each at most once.
+            times: float64[n], media seconds.
+            sources: int64[n], the utterances whose sound their frames accompany, 0 = silence.
+            ticks: int64[n], the positions of the frames in them.
         """
-        count = len(rows)
-        seen = [REST_ROW] * count
-        plans = Plans(
-            np.zeros((count, len(PLAN)), dtype=np.float32), np.zeros(count), np.zeros(count, dtype=np.bool_), []
-        )
-        speaking: list[int] = []
-        planned: list[int] = []
-        due: list[tuple[int, AnimatorRow, _Voice, MouthCurve]] = []
-        voices = self._voices
-        for index, row in enumerate(rows):
-            voice = voices[row.slot]
-            if voice is None:
-                raise LocalProtocolError(f"animator slot {row.slot} is not open")
-            source, curve = row.utterance_id, None
-            if source:
-                if source <= voice.cut_through:
-                    source = 0
-                else:
-                    speaking.append(index)
-                    curve = voice.curves.get(source)
-            if source != voice.source:
-                self._switch(voice, source)
-                plans.switched[index] = True
-            if curve is not None:
-                planned.append(index)
-                ticks = row.utterance_ticks
-                if curve.due_ticks <= ticks or curve.disturbed:
-                    due.append((index, row, voice, curve))
-                else:
-                    voice.ticks = ticks
-                    seen[index] = curve.at(ticks)
-                if voice.by_rules and voice.beats_done < len(curve.beats):
-                    self._beat(row, voice, curve, float(times[index]))
-        if due:
-            draw([curve for *_, curve in due])
-        for index, row, voice, curve in due:
-            if curve.disturbed:
-                plans.corrected.append((index, self._correct(row.slot, voice, curve)))
-            voice.ticks = row.utterance_ticks
-            seen[index] = curve.at(row.utterance_ticks)
-        grid = np.concatenate(seen).reshape(count, CURVE_COLUMNS) if seen else np.empty((0, CURVE_COLUMNS), np.float32)
-        wishes = plans.wishes
-        articulators, seals = resolve(grid)
+        if not self._open[slots].all():
+            raise LocalProtocolError("an animator slot is not open")
+        count = len(slots)
+        sources = np.where(sources > self._cut_through[slots], sources, 0)
+        switched = sources != self._source[slots]
+        for index in np.flatnonzero(switched).tolist():
+            self._switch(int(slots[index]), int(sources[index]))
+        corrected = self._arrive(slots, times, ticks)
+        self._ticks[slots] = ticks
+        speaking = sources != 0
+        planned = np.flatnonzero(speaking & self._known[slots])
+        wishes = np.zeros((count, len(PLAN)), dtype=np.float32)
+        if len(planned):
+            wishes[planned] = self._ask(slots[planned], ticks[planned])
+        self._wishes[slots] = wishes[:, : len(MOUTH)]
+        return Plans(wishes, speaking.astype(np.float64), switched, corrected)
+
+    def _ask(self, slots: NDArray[np.intp], ticks: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the phonemes want of mouths that have some: float32[n, len(PLAN)]."""
+        rows = self._sounds.sample(slots, ticks.astype(np.float64) / MEDIA_CLOCK_HZ)
+        wishes = np.empty((len(slots), len(PLAN)), dtype=np.float32)
+        articulators, seals = resolve(rows)
         wishes[:, : articulators.shape[1]] = articulators
         wishes[:, articulators.shape[1] : len(MOUTH)] = seals
-        wishes[planned, _PLANNED] = 1.0
-        wishes[:, _BEAT] = grid[:, BEAT_COLUMN]
-        self._wishes[slots] = wishes[:, : len(MOUTH)]
-        plans.speaking[speaking] = 1.0
-        return plans
+        wishes[:, _PLANNED] = 1.0
+        wishes[:, _BEAT] = rows[:, BEAT_COLUMN]
+        return wishes
 
-    @staticmethod
-    def _switch(voice: _Voice, source: int) -> None:
-        voice.source = source
+    def _switch(self, slot: int, source: int) -> None:
+        """The mouth follows another utterance, or none any more."""
+        voice = self._voice(slot)
+        self._source[slot] = source
+        self._ticks[slot] = _BEFORE_TICKS
+        self._sounds.clear(slot)
         voice.beats_done = 0
-        for old in [key for key in voice.curves if source and key < source]:
-            del voice.curves[old]
+        for old in [key for key in voice.utterances if source and key < source]:
+            del voice.utterances[old]
+        self._known[slot] = source in voice.utterances
+        self._due[slot] = self._next_due(voice, source)
 
-    def _correct(self, slot: int, voice: _Voice, curve: MouthCurve) -> NDArray[np.float32]:
-        """A late phoneme has bent the curve under the mouth. Returns: what it asked before, less what it asks now."""
-        curve.disturbed = False
-        there = np.concatenate(resolve(curve.at(voice.ticks)[None]), axis=1)[0]
-        moved: NDArray[np.float32] = self._wishes[slot] - there
-        return moved
+    def _arrive(
+        self, slots: NDArray[np.intp], times: NDArray[np.float64], ticks: NDArray[np.int64]
+    ) -> list[tuple[int, NDArray[np.float32]]]:
+        """Sounds and beats whose time has come. Returns: see `Plans.corrected`."""
+        where: list[int] = []
+        sounds: list[Sound] = []
+        late: list[int] = []
+        due = np.flatnonzero(self._due[slots] <= ticks)
+        for index, slot, now in zip(due.tolist(), slots[due].tolist(), ticks[due].tolist(), strict=True):
+            voice = self._voice(slot)
+            source = int(self._source[slot])
+            utterance = voice.utterances[source]
+            if utterance.due_ticks <= now:
+                taken = utterance.take(now)
+                where += [slot] * len(taken)
+                sounds += taken
+                if taken[0].counts_from * MEDIA_CLOCK_HZ <= self._ticks[slot]:
+                    late.append(index)
+            if voice.by_rules:
+                self._beat(slot, now, voice, utterance.beats, float(times[index]))
+            self._due[slot] = self._next_due(voice, source)
+        self._sounds.put(where, sounds)
+        if not late:
+            return []
+        # A late phoneme has bent the curve under the mouth: what it asked before, less what it asks now.
+        moved = self._wishes[slots[late]] - self._ask(slots[late], self._ticks[slots[late]])[:, : len(MOUTH)]
+        return list(zip(late, moved, strict=True))
 
-    def _beat(self, row: AnimatorRow, voice: _Voice, curve: MouthCurve, now_s: float) -> None:
+    def _beat(self, slot: int, ticks: int, voice: _Voice, beats: Sequence[tuple[int, int]], now_s: float) -> None:
         """Hand on the stressed syllables that are near; those that have passed are skipped."""
-        while voice.beats_done < len(curve.beats):
-            tick, stress = curve.beats[voice.beats_done]
-            ahead = tick - row.utterance_ticks
+        while voice.beats_done < len(beats):
+            tick, stress = beats[voice.beats_done]
+            ahead = tick - ticks
             if ahead > _BEAT_AHEAD_TICKS:
                 return
             voice.beats_done += 1
             if ahead >= 0:
-                strength = _BEAT_STRENGTH[stress]
-                self._behaviours.beat(row.slot, now_s, now_s + ahead / MEDIA_CLOCK_HZ, strength)
+                self._behaviours.beat(slot, now_s, now_s + ahead / MEDIA_CLOCK_HZ, _BEAT_STRENGTH[stress])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -20,6 +19,7 @@ from core.fabric.opening import join_fabric
 from core.fabric.store import Store
 from core.host.clock import Clock, SystemClock
 from core.host.entropy import Entropy, SystemEntropy
+from core.host.steadiness import freeze_what_lives, keep_memory
 from core.host.telemetry import metrics_registry
 from core.limits import LOG_MEL_BANDS, QUIC_HALF_OPEN_MAX, TICK_SAMPLES
 from core.session.claims import SCOPE_WEBTRANSPORT
@@ -126,9 +126,8 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
     server = uvicorn.Server(
         uvicorn.Config(parts.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
-    # What lives as long as the process is not worth a collector's pause in the middle of a tick.
-    gc.collect()
-    gc.freeze()
+    keep_memory()
+    freeze_what_lives()
     tasks = [
         asyncio.create_task(parts.conductor.run(), name="conductor"),
         asyncio.create_task(parts.fabric_latency.run(), name="fabric-latency"),

@@ -203,7 +203,8 @@ class SpeechTrack:
             return Dropped("too-far-ahead")
         if index in utterance.packets:
             return Dropped("duplicate")
-        if self.queued_packets >= SPEECH_QUEUE_PACKETS_MAX:
+        queued = len(utterance.packets) if len(self._utterances) == 1 else self.queued_packets
+        if queued >= SPEECH_QUEUE_PACKETS_MAX:
             return Dropped("queue-full")
         utterance.packets[index] = (packet, now)
         return None
@@ -268,7 +269,8 @@ class SpeechTrack:
             ahead: frames after the popped one.
         Returns: log-mel, LOG_MEL_BANDS bytes per frame, of all frames through `ahead` that no call gave before, in
             order: usually one, more where an utterance begins, none where its clock stands still. Past its end there is
-            silence; for a packet that is late or lost the frame before it stands in.
+            the next one, if that is there already, or silence; for a packet that is late or lost the frame before it
+            stands in.
         """
         if self._sounding is None:
             return b""
@@ -281,16 +283,33 @@ class SpeechTrack:
                 return utterance.log_mel
         frames: list[bytes] = []
         for number in range(max(utterance.heard, index), index + ahead + 1):
-            item = utterance.packets.get(number)
-            if item is not None:
-                log_mel = item[0].log_mel
-            elif number > index:
-                log_mel = b"" if utterance.total is None or number < utterance.total else _SILENT_LOG_MEL
+            if number > index:
+                log_mel = self._log_mel(utterance, number)
             if len(log_mel) == LOG_MEL_BANDS:
                 utterance.log_mel = log_mel
             frames.append(utterance.log_mel)
         utterance.heard = max(utterance.heard, index + ahead + 1)
         return b"".join(frames)
+
+    def _log_mel(self, utterance: _Utterance, index: int) -> bytes:
+        """What a frame that has not played sounds like: of an utterance, or of what follows it; b"": nobody knows."""
+        item = utterance.packets.get(index)
+        if item is not None:
+            return item[0].log_mel
+        if utterance.total is None or index < utterance.total:
+            return b""
+        later = self._following(utterance)
+        item = later.packets.get(index - utterance.total) if later is not None else None
+        if later is None or item is None:
+            return _SILENT_LOG_MEL
+        later.heard, later.log_mel = max(later.heard, index - utterance.total + 1), item[0].log_mel or later.log_mel
+        return item[0].log_mel
+
+    def _following(self, utterance: _Utterance) -> _Utterance | None:
+        """The utterance that begins when this one ends; None: a pause does."""
+        place = 1 if self._utterances and self._utterances[0] is utterance else 0
+        later = self._utterances[place] if len(self._utterances) > place else None
+        return later if later is not None and not later.starves() else None
 
     def pop(self, media_time: int) -> Placed | None:
         """What plays at this media time (ticks, strictly increasing from call to call); None = silence."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import multiprocessing
 import os
 import resource
@@ -18,6 +17,7 @@ from typing import Any, Final
 import uvloop
 
 from core.errors import ConfigError
+from core.host.steadiness import freeze_what_lives, keep_memory
 from loadtests.bench.flame import Sampler, Stack
 
 __all__ = ["Child", "Handlers", "Usage", "cores", "pin", "prepare"]
@@ -137,6 +137,7 @@ def _main(
     make: Callable[..., Awaitable[Handlers]], arguments: tuple[object, ...], core: int, plain: bool, pipe: Connection
 ) -> None:
     pin(core)
+    keep_memory()  # as a POP does
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
@@ -166,9 +167,8 @@ async def prepare() -> float:
     Returns: seconds that collecting took: everybody waits for it.
     """
     began = time.perf_counter()
-    gc.collect()
+    freeze_what_lives()
     took_s = time.perf_counter() - began
-    gc.freeze()
     await asyncio.sleep(_CATCH_UP_S)
     return took_s
 

@@ -22,7 +22,7 @@ import numpy as np
 from core.avatar.frame import AnimationFrame
 from core.limits import PHASES_PER_TICK, SPEECH_AHEAD_S_MAX, TICK_S, TICK_SAMPLES
 from core.session.state import FaceState
-from core.speech.messages import SpeechPacket
+from core.speech.messages import PhonemeSpan, SpeechPacket
 from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.stream.speech_track import SpeechTrack
 from edge.animator import TIERS, Animator, AnimatorRow
@@ -147,25 +147,25 @@ class _Face:
         self._utterance_id = 0
         self._sent = 0
         self._media_time = 0
-        self._start(seed * _STRIDE % len(self._speech(1)))
+        self._start(seed * _STRIDE % faces.length)
         for _ in range(0 if live else _AHEAD_PACKETS):
             self._send()
 
     def _start(self, skipped: int) -> None:
-        """Begin an utterance; the very first ones are not in step."""
+        """Begin an utterance, the very first one in its midst: no two faces are in step."""
         self._utterance_id += 1
         self._sent = 0
-        self._length = len(self._speech(1)) - skipped
+        self._packets = self._speech(self._utterance_id, skipped)
         self._track.start(self._utterance_id)
         self._animator.speech_start(self.slot, self._utterance_id)
 
     def _send(self) -> None:
-        if self._sent == self._length:
+        if self._sent == len(self._packets):
             if self._live is not None:
                 self._live.end(self._utterance_id)
             self._track.end(self._utterance_id, self._sent)
             self._start(0)
-        packet = self._speech(self._utterance_id)[self._sent]
+        packet = self._packets[self._sent]
         self._sent += 1
         if self._live is None:
             self._place(packet)
@@ -204,6 +204,10 @@ class _Face:
         raise AssertionError(reason)
 
 
+def _earlier(span: PhonemeSpan, ticks: int) -> PhonemeSpan:
+    return msgspec.structs.replace(span, start=span.start - ticks, end=span.end - ticks)
+
+
 class _Faces:
     """What the sessions of a trial share."""
 
@@ -216,10 +220,23 @@ class _Faces:
         self.student = Student(precision=precision)
         self.renew(0, 0.0)
 
+    @property
+    def length(self) -> int:
+        """Packets of an utterance."""
+        return len(self._packets[False])
+
     @cache  # noqa: B019 - lives as long as the process
-    def speech(self, live: bool, utterance_id: int) -> list[SpeechPacket]:
-        """An utterance, made once for all who say it: a POP gets its packets from the bus."""
-        return [msgspec.structs.replace(packet, utterance_id=utterance_id) for packet in self._packets[live]]
+    def speech(self, live: bool, utterance_id: int, skipped: int) -> list[SpeechPacket]:
+        """An utterance without its first packets, made once for all who say it: a POP gets its packets from the bus."""
+        return [
+            msgspec.structs.replace(
+                packet,
+                utterance_id=utterance_id,
+                index=packet.index - skipped,
+                phonemes=tuple(_earlier(span, skipped * TICK_SAMPLES) for span in packet.phonemes),
+            )
+            for packet in self._packets[live][skipped:]
+        ]
 
     def renew(self, sessions: int, live_share: float) -> None:
         """New sessions, all of them."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.limits import LOG_MEL_BANDS
-from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, MouthCurve, resolve
+from core.speech.coarticulation import BEAT_COLUMN, SoundTable, Utterance, resolve
 from core.speech.features import log_mel, window_samples
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import FIDELITIES, INPUTS, MOUTH, PLAN
@@ -171,18 +171,20 @@ def _with_features(folder: Path, rounds: int) -> float:
     slots = np.array([student.open() for _ in range(count)], dtype=np.intp)
     rng = np.random.default_rng(0)
     windows = (0.1 * rng.standard_normal((count, window_samples(_FEATURE_RATE_HZ)[1]))).astype(np.float32)
-    curves = []
-    for _ in range(count):
-        curve = MouthCurve()
-        curve.add([PhonemeSpan("ɑ", k * 4_800, (k + 1) * 4_800) for k in range(8)])
-        curves.append(curve)
+    table, mouths = SoundTable(count), np.arange(count)
+    utterance = Utterance()
+    utterance.add([PhonemeSpan("ɑ", k * 4_800, (k + 1) * 4_800) for k in range(8)])
+    sounds = utterance.take(9_600)
+    for mouth in range(count):
+        table.put([mouth] * len(sounds), sounds)
+    times = np.full(count, 0.2)
     inputs = np.zeros((count, INPUTS), np.float32)
     plan = inputs[:, LOG_MEL_BANDS : LOG_MEL_BANDS + len(PLAN)]
     plan[:, PLAN.index("planned")] = 1.0
 
     def tick() -> None:
         np.multiply(log_mel(windows, _FEATURE_RATE_HZ), np.float32(1.0 / 255.0), out=inputs[:, :LOG_MEL_BANDS])
-        rows = np.concatenate([curve.at(9_600) for curve in curves]).reshape(count, CURVE_COLUMNS)
+        rows = table.sample(mouths, times)
         mouth, seals = resolve(rows)
         plan[:, : mouth.shape[1]] = mouth
         plan[:, mouth.shape[1] : len(MOUTH)] = seals

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from core.limits import MEDIA_CLOCK_HZ, PTIME_MS, TICK_SAMPLES
-from core.speech.coarticulation import CURVE_COLUMNS, MouthCurve, resolve
+from core.speech.coarticulation import Utterance, resolve, say
 from core.speech.messages import PhonemeSpan
 from core.speech.phonemes import split_symbol
 from core.speech.student_layout import MOUTH, OUTPUTS, PLAN
@@ -163,16 +163,14 @@ def closures(spans: Sequence[PhonemeSpan]) -> tuple[Closure, ...]:
 
 def plan_of(spans: Sequence[PhonemeSpan], frames: int) -> NDArray[np.float32]:
     """What the phonemes ask of the neutral mouth: float32[frames, len(PLAN)]; see PLAN."""
-    curve = MouthCurve()
-    curve.add(spans)
-    grid = np.empty((2, frames, CURVE_COLUMNS), dtype=np.float32)
-    between = np.array([curve.sample_into(k * TICK_SAMPLES, grid[0, k], grid[1, k]) for k in range(frames)])
-    mixed = grid[0] + (grid[1] - grid[0]) * between[:, None].astype(np.float32)
+    utterance = Utterance()
+    utterance.add(spans)
+    rows = say(utterance, range(0, frames * TICK_SAMPLES, TICK_SAMPLES))
     plan = np.zeros((frames, len(PLAN)), dtype=np.float32)
-    plan[:, : len(MOUTH)] = np.concatenate(resolve(mixed), axis=1)
+    plan[:, : len(MOUTH)] = np.concatenate(resolve(rows), axis=1)
     plan[:, PLAN.index("planned")] = 1.0
     times = np.arange(frames) * _FRAME_S
-    for tick, stress in curve.beats:
+    for tick, stress in utterance.beats:
         away = times - tick / MEDIA_CLOCK_HZ
         bump = np.clip(np.minimum(1.0 + away / _BEAT_RISE_S, 1.0 - away / _BEAT_FALL_S), 0.0, 1.0)
         strength = _BEAT_STRENGTH[stress] * bump * bump * (3.0 - 2.0 * bump)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from core.limits import MOUTH_CURVE_AHEAD_S_MAX
-from core.speech.coarticulation import BEAT_COLUMN, CURVE_COLUMNS, MouthCurve, resolve
+from core.limits import MOUTH_CURVE_AHEAD_S_MAX, MOUTH_SOUNDS_NEAR_MAX, MOUTH_SOUNDS_WAITING_MAX
+from core.speech.coarticulation import BEAT_COLUMN, SoundTable, Utterance, resolve, say
 from core.speech.messages import PhonemeSpan
-from core.speech.visemes import ARTICULATORS
+from core.speech.phonemes import split_symbol
+from core.speech.visemes import ARTICULATORS, GROUP_OF, viseme
 
 SPOKEN = json.loads((Path(__file__).parents[1] / "data" / "espeak_spans.json").read_text(encoding="utf-8"))
 UTTERANCES = [[PhonemeSpan(*span) for span in spoken["spans"]] for spoken in SPOKEN]
@@ -20,21 +22,69 @@ MS = 48
 COLUMN = {name: index for index, name in enumerate(ARTICULATORS)}
 
 
-def sample(curve: MouthCurve, ticks: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    pair = np.empty((2, 1, CURVE_COLUMNS), dtype=np.float32)
-    between = curve.sample_into(ticks, pair[0, 0], pair[1, 0])
-    mouth, seals = resolve(pair[0] + (pair[1] - pair[0]) * np.float32(between))
-    return mouth[0], seals[0]
+class Mouth:
+    """One mouth that says one utterance, sampled at increasing positions."""
+
+    def __init__(self, *spans: PhonemeSpan, now: int = 0) -> None:
+        self.utterance = Utterance()
+        self.utterance.add(spans, now)
+        self.table = SoundTable(1)
+
+    def row(self, ticks: int) -> NDArray[np.float32]:
+        if self.utterance.due_ticks <= ticks:
+            sounds = self.utterance.take(ticks)
+            self.table.put([0] * len(sounds), sounds)
+        row: NDArray[np.float32] = self.table.sample(np.zeros(1, dtype=np.intp), np.array([ticks / 48_000]))[0]
+        return row
 
 
-def mouth_of(*spans: PhonemeSpan) -> MouthCurve:
-    curve = MouthCurve()
-    curve.add(spans)
-    return curve
+def sample(mouth: Mouth, ticks: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    articulators, seals = resolve(mouth.row(ticks)[None])
+    return articulators[0], seals[0]
 
 
-def trajectory(curve: MouthCurve, ticks: range) -> NDArray[np.float32]:
-    return np.array([np.concatenate(sample(curve, tick)) for tick in ticks])
+def mouth_of(*spans: PhonemeSpan) -> Mouth:
+    return Mouth(*spans)
+
+
+def trajectory(mouth: Mouth, ticks: range) -> NDArray[np.float32]:
+    return np.array([np.concatenate(sample(mouth, tick)) for tick in ticks])
+
+
+def one_by_one(spans: Sequence[PhonemeSpan], ticks: range) -> NDArray[np.float32]:
+    """The same sums written down plainly, over all sounds, however far away."""
+    rows = []
+    for tick in ticks:
+        now = tick / 48_000
+        pull, weight = np.zeros(11), np.full(4, 0.06)
+        for span in spans:
+            begin, left = span.start / 48_000, span.stress
+            for segment in split_symbol(span.symbol)[0]:
+                wish, length = viseme(segment.sound), segment.share * (span.end - span.start) / 48_000
+                tempo = np.clip(length / 0.08, 0.6, 1.25)
+                before = (begin + 0.28 * length - now) / np.array([0.038, 0.060, 0.040, 0.022]) / tempo
+                after = (now - begin - 0.72 * length) / np.array([0.042, 0.048, 0.042, 0.024]) / tempo
+                away = np.maximum(np.maximum(before, after), 0.0)
+                held = np.maximum(np.exp(0.35 - np.sqrt(away**2 + 0.35**2)) - np.exp(-4.5), 0.0)
+                targets, dominance = wish.targets.astype(float), wish.dominance.astype(float)
+                if segment.vowel:
+                    jaw, lips = {0: (0.88, 0.9), 1: (1.0, 1.0), 2: (1.18, 1.12), -1: (1.1, 1.05)}[left]
+                    targets = targets * [jaw, 1, 1, 1, 1, lips, lips, 1, 1, 1, 1]
+                    dominance = dominance * (1.3 if segment.long or left else 1.0)
+                    left = -1 if left > 0 else left
+                held = held * dominance
+                weight += held
+                pull += held[GROUP_OF] * targets
+                begin += length
+        rows.append(pull / weight[GROUP_OF])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("spans", UTTERANCES)
+def test_sounds_beyond_reach_may_be_left_out(spans: list[PhonemeSpan]) -> None:
+    spans = [span for span in spans if span.start < 72_000]
+    ticks = range(-9_600, 96_000, 960)
+    np.testing.assert_allclose(trajectory(mouth_of(*spans), ticks)[:, :11], one_by_one(spans, ticks), atol=2e-4)
 
 
 @pytest.mark.parametrize("spans", UTTERANCES)
@@ -72,15 +122,15 @@ def test_a_diphthong_glides() -> None:
     curve = mouth_of(PhonemeSpan("aɪ", 0, 240 * MS, 2))
     jaw = trajectory(curve, range(0, 240 * MS, 960))[:, COLUMN["jaw"]]
     assert jaw[2:6].max() > 2.0 * jaw[-1] > 0.2
-    assert curve.beats == [(0, 2)]
+    assert curve.utterance.beats == [(0, 2)]
     assert np.abs(np.diff(jaw)).max() < 0.15
 
 
 def test_stress_opens_further() -> None:
     stressed, plain = (mouth_of(PhonemeSpan("ɛ", 0, 150 * MS, stress)) for stress in (2, 0))
     assert sample(stressed, 75 * MS)[0][0] > 1.15 * sample(plain, 75 * MS)[0][0]
-    assert stressed.beats == [(0, 2)]
-    assert plain.beats == []
+    assert stressed.utterance.beats == [(0, 2)]
+    assert plain.utterance.beats == []
 
 
 def test_fast_speech_undershoots() -> None:
@@ -101,23 +151,22 @@ def test_the_mouth_opens_ahead_and_closes_at_ends() -> None:
 
 @pytest.mark.parametrize("spans", UTTERANCES)
 def test_order_and_pieces_of_arrival_change_nothing(spans: list[PhonemeSpan]) -> None:
-    whole, pieces = mouth_of(*spans), MouthCurve()
+    whole, pieces = mouth_of(*spans), Mouth()
     for span in reversed(spans):
-        pieces.add([span])
+        pieces.utterance.add([span])
     ticks = range(-4800, spans[-1].end + 9600, 1440)
     np.testing.assert_allclose(trajectory(whole, ticks), trajectory(pieces, ticks), atol=2e-5)
 
 
-def test_a_long_utterance_keeps_only_what_is_near() -> None:
-    curve = MouthCurve()
+def test_a_long_utterance_looks_the_same_at_its_end() -> None:
+    curve = Mouth()
     expected = sample(mouth_of(PhonemeSpan("m", 50 * MS, 130 * MS), PhonemeSpan("a", 130 * MS, 250 * MS)), 200 * MS)[0]
-    for second in range(600):
+    for second in range(3_600):
         start = second * 1000 * MS
-        curve.add(
-            [PhonemeSpan("m", start + 50 * MS, start + 130 * MS), PhonemeSpan("a", start + 130 * MS, start + 250 * MS)]
-        )
+        spans = [PhonemeSpan("m", start + 50 * MS, start + 130 * MS)]
+        spans += [PhonemeSpan("a", start + 130 * MS, start + 250 * MS)]
+        curve.utterance.add(spans, start)
         np.testing.assert_allclose(sample(curve, start + 200 * MS)[0], expected, atol=1e-4)
-    assert len(curve._grid) <= 512
 
 
 @pytest.mark.parametrize(
@@ -127,13 +176,13 @@ def test_a_long_utterance_keeps_only_what_is_near() -> None:
 )  # fmt: skip
 def test_impossible_times_are_counted(span: PhonemeSpan) -> None:
     curve = mouth_of(span)
-    assert curve.dropped == 1
+    assert curve.utterance.dropped == 1
     assert sample(curve, 0)[0].max() == 0.0
 
 
 def test_unknown_sounds_are_counted_and_neutral() -> None:
     curve = mouth_of(PhonemeSpan("日", 0, 100 * MS))
-    assert curve.unknown == 1
+    assert curve.utterance.unknown == 1
     assert 0.05 < sample(curve, 50 * MS)[0][0] < 0.3
 
 
@@ -160,30 +209,44 @@ def test_any_spans_give_a_mouth_in_range(spans: list[PhonemeSpan], ticks: int) -
 
 def test_beats_rise_before_a_stressed_vowel_and_fall_after_it() -> None:
     curve = mouth_of(PhonemeSpan("t", 0, 300 * MS), PhonemeSpan("ɑ", 300 * MS, 400 * MS, 2))
-    seen = {ms: float(curve.at(ms * MS)[BEAT_COLUMN]) for ms in range(100, 600, 10)}
+    seen = {ms: float(curve.row(ms * MS)[BEAT_COLUMN]) for ms in range(100, 600, 10)}
     assert seen[300] == pytest.approx(1.0)
     assert seen[170] == seen[510] == 0.0
     assert 0.4 < seen[240] < 0.6
     assert 0.4 < seen[400] < 0.6
 
 
-@given(st.integers(-48_000, 96_000), st.integers(0, len(UTTERANCES) - 1))
-def test_a_sample_lies_between_the_two_rows_around_it(ticks: int, which: int) -> None:
-    one, other = mouth_of(*UTTERANCES[which]), mouth_of(*UTTERANCES[which])
-    row = one.at(ticks)
-    pair = np.empty((2, CURVE_COLUMNS), np.float32)
-    between = other.sample_into(ticks, pair[0], pair[1])
-    np.testing.assert_allclose(row, pair[0] + (pair[1] - pair[0]) * np.float32(between), atol=1e-6)
+def test_mouths_do_not_mix_and_growing_keeps_them() -> None:
+    table = SoundTable(2)
+    alone = [mouth_of(*spans) for spans in UTTERANCES[:2]]
+    for slot in (0, 1):
+        utterance = Utterance()
+        utterance.add(UTTERANCES[slot])
+        sounds = utterance.take(24_000)
+        table.put([slot] * len(sounds), sounds)
+    table.grow(5)
+    rows = table.sample(np.array([1, 0, 4]), np.array([0.5, 0.5, 0.5]))
+    np.testing.assert_array_equal(rows[0], alone[1].row(24_000))
+    np.testing.assert_array_equal(rows[1], alone[0].row(24_000))
+    assert resolve(rows[2:])[0].max() == 0.0
+    table.clear(1)
+    assert resolve(table.sample(np.array([1]), np.array([0.5])))[0].max() == 0.0
 
 
-def test_only_a_late_sound_disturbs() -> None:
-    curve = MouthCurve()
-    now = 0
-    for span in UTTERANCES[0]:
-        while span.start > now + 24_000:  # each sound is known half a second ahead
-            curve.at(now)
-            now += 480
-        curve.add([span])
-        assert not curve.disturbed, span
-    curve.add([PhonemeSpan("ɑ", now - 960, now + 960)])
-    assert curve.disturbed
+def test_when_more_sounds_are_near_than_there_is_room_the_oldest_give_way() -> None:
+    crowd = [PhonemeSpan("ɑ", 1_000 + 10 * k, 1_005 + 10 * k) for k in range(3 * MOUTH_SOUNDS_NEAR_MAX)]
+    last = mouth_of(*crowd[-MOUTH_SOUNDS_NEAR_MAX:])
+    np.testing.assert_allclose(mouth_of(*crowd).row(2_000), last.row(2_000), atol=1e-6)
+
+
+def test_sounds_that_wait_are_bounded() -> None:
+    utterance = Utterance()
+    utterance.add([PhonemeSpan("a", 100 * k, 100 * k + 100) for k in range(MOUTH_SOUNDS_WAITING_MAX + 7)])
+    assert utterance.dropped == 7
+
+
+def test_a_whole_utterance_at_once() -> None:
+    utterance = Utterance()
+    utterance.add(UTTERANCES[0])
+    ticks = range(0, 48_000, 960)
+    np.testing.assert_array_equal(say(utterance, ticks), [mouth_of(*UTTERANCES[0]).row(tick) for tick in [*ticks]])

@@ -224,8 +224,9 @@ def _sound(index: int) -> bytes:
     return bytes([index + 1]) * LOG_MEL_BANDS
 
 
-def _heard_packet(utterance_id: int, index: int) -> SpeechPacket:
-    return SpeechPacket(utterance_id=utterance_id, index=index, opus=b"x", log_mel=_sound(index))
+def _heard_packet(utterance_id: int, index: int, at: int | None = None) -> SpeechPacket:
+    """Its sound is its index's; at: its index is another one."""
+    return SpeechPacket(utterance_id=utterance_id, index=index if at is None else at, opus=b"x", log_mel=_sound(index))
 
 
 def _numbers(heard: bytes) -> list[int]:
@@ -253,6 +254,19 @@ def test_the_first_tick_hears_all_that_lies_ahead_and_each_following_one_frame_m
         track.pop(tick * TICK_SAMPLES)
         heard.append(_numbers(track.hear(AHEAD)))
     assert heard == [[0, 1, 2, 3], [4], [5], [-1], [-1], [-1], [-1], [-1]]
+
+
+def test_what_follows_an_utterance_at_once_is_heard_before_it_begins() -> None:
+    track = _spoken(5)
+    track.start(2)
+    for index in range(5):
+        track.push(_heard_packet(2, 10 + index, at=index), 0.0)
+    track.end(2, 5)
+    heard = []
+    for tick in range(10):
+        track.pop(tick * TICK_SAMPLES)
+        heard.append(_numbers(track.hear(AHEAD)))
+    assert heard == [[0, 1, 2, 3], [4], [10], [11], [12], [13], [14], [-1], [-1], [-1]]
 
 
 def test_what_left_in_one_packet_is_heard_together() -> None:

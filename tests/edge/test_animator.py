@@ -275,9 +275,9 @@ def test_announced_utterances_are_bounded() -> None:
         session.animator.speech_start(session.slot, utterance)
     voice = session.animator._mouths._voices[session.slot]
     assert voice is not None
-    assert len(voice.curves) == UTTERANCES_PER_SLOT_MAX
+    assert len(voice.utterances) == UTTERANCES_PER_SLOT_MAX
     session.say(60, UTTERANCES[0], frames=20)
-    assert set(voice.curves) == {60}
+    assert set(voice.utterances) == {60}
 
 
 def test_misuse_is_named() -> None:
