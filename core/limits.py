@@ -222,6 +222,8 @@ HANDOFF_INVITED_S_MAX: Final = 10.0
 HANDOFF_OVERLAP_S_MAX: Final = 0.3
 """Both sides send for at most this long: from the first decodable preview to the commit."""
 
+HANDOFF_BEHIND_S_MAX: Final = 0.5
+"""A successor that is further behind what the viewer has from the owner catches up by this much, once."""
 HANDOFFS_AT_ONCE_MAX: Final = 64
 """Moves that one broker has under way; more are asked to come again."""
 DRAIN_MOVES_AT_ONCE: Final = 4

@@ -131,8 +131,4 @@ def resume(parts: SessionParts, state: SessionState, now: float) -> None:
     parts.plan.go_on(state.media_time, state.covered)
     passed_s = state.fabric_s + (services.fabric_latency_s() or 0.0)
     for _ in range(min(_TICKS_AHEAD_MAX, round(passed_s / TICK_S + 0.5))):
-        if parts.plan.covered:
-            parts.plan.pass_tick()
-        else:
-            parts.plan.begin()
-            parts.plan.leave()
+        parts.plan.pass_unsent()

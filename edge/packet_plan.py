@@ -59,6 +59,14 @@ class PacketPlan:
         self.media_time += TICK_SAMPLES
         return self._covered.popleft() if self._covered else None
 
+    def pass_unsent(self) -> None:
+        """A tick passes whose packet another POP has sent."""
+        if self.covered:
+            self.pass_tick()
+        else:
+            self.begin()
+            self.leave()
+
     def begin(self) -> Placed | None:
         """A tick that needs a packet: `placed`."""
         self.placed = self._track.pop(self.media_time)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from core.limits import HANDOFF_BEHIND_S_MAX, TICK_S
 from core.session.claims import MODE_MIRROR, Claims
 from core.session.machine import FaceMachine, Trigger
 from core.speech.messages import SpeechPacket, UpMessage
@@ -76,6 +77,7 @@ class SessionParts:
         self.presence = presence
         self.role = Role.OWNER
         self.ended = False
+        self._caught_up = False
         self.turn_ended = False
         self.slot = services.animator.open(seed=seed, character=claims.character)
         self.face = FaceMachine(services.clock())
@@ -142,6 +144,15 @@ class SessionParts:
         self.interruption.ducked = False
         self.narrator.voice(False)
         self.edge_time.voice_over(self.heard.utterance_id)
+
+    def catch_up(self, behind_s: float) -> None:
+        """The viewer gets media times later from here than from the owner: leave out what has come from there. Once, as
+        what follows is measured against what was left out, and never by more than limits.HANDOFF_BEHIND_S_MAX."""
+        if self.role is not Role.SUCCESSOR or self._caught_up:
+            return
+        self._caught_up = True
+        for _ in range(round(min(behind_s, HANDOFF_BEHIND_S_MAX) / TICK_S)):
+            self.plan.pass_unsent()
 
     def flags(self, due: float) -> AccessUnitFlags:
         """Of the packet that was due then."""

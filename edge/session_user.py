@@ -105,10 +105,13 @@ class UserSide:
 
     def _move(self, word: str, data: object) -> None:
         epoch = data.get("epoch") if isinstance(data, dict) else None
-        if isinstance(epoch, int) and not isinstance(epoch, bool) and epoch == self._parts.claims.epoch:
-            self._moving(word, epoch)
-        else:
+        if not isinstance(data, dict) or isinstance(epoch, bool) or epoch != self._parts.claims.epoch:
             self._parts.services.metrics.dropped("other-epoch")
+            return
+        behind_ms = data.get("behind_ms")
+        if word == "preview" and isinstance(behind_ms, int | float) and behind_ms == behind_ms:
+            self._parts.catch_up(behind_ms / 1e3)
+        self._moving(word, self._parts.claims.epoch)
 
     def give_resume(self, now: float) -> None:
         """Give the viewer what brings it back over another link."""

@@ -50,6 +50,7 @@ class Screen:
         self._receiver = UnitReceiver(protects_sound=protects_sound)
         self._protects_sound = protects_sound
         self._succession: Succession | None = None
+        self._former: tuple[Succession, UnitReceiver] | None = None
         self._sound = JitterBuffer()
         self._timeline = MotionTimeline()
         self._voice = VoiceDecoder()
@@ -84,6 +85,11 @@ class Screen:
         """A face of the preview could be decoded."""
         return self._succession is not None and self._succession.decodable
 
+    @property
+    def behind_s(self) -> float:
+        """How much later the preview comes than what is played."""
+        return self._succession.behind_s if self._succession is not None else 0.0
+
     def preview(self, payload: bytes, timestamp: int, now: float) -> bool:
         """One packet of the link that the viewer was invited to. Returns: that link's epoch counts from now on."""
         succession = self._succession
@@ -104,7 +110,7 @@ class Screen:
     def _succeed(self, succession: Succession, units: list[ReceivedUnit], packet_bytes: int, now: float) -> bool:
         if not succession.committed:
             return False
-        self._before = self.fec
+        self._before, self._former = self.fec, (succession, self._receiver)
         self._receiver, self._protects_sound = succession.receiver, succession.receiver.protects_sound
         self._before["lost"] -= self._receiver.lost
         self._before["repaired"] -= self._receiver.restored
@@ -113,9 +119,21 @@ class Screen:
             self._take(unit, packet_bytes, now)
         return True
 
+    def late(self, payload: bytes, timestamp: int, now: float) -> None:
+        """One packet of the link that carried the track before it moved."""
+        if self._former is not None:
+            succession, receiver = self._former
+            for unit in succession.late(receiver.receive(payload, timestamp, now)):
+                self._take(unit, len(payload), now)
+
+    @property
+    def waits(self) -> bool:
+        """The former link still has something to bring."""
+        return self._former is not None and self._former[0].waits()
+
     def preview_feedback(self, now: float) -> Feedback | None:
-        """What the POP of the preview should know now; None without one."""
-        if self._succession is None:
+        """What the POP of the preview should know now; None without one, and when it was told a moment ago."""
+        if self._succession is None or not self._succession.receiver.feedback_due(now):
             return None
         position = self.position(now)
         delay_ms = None if position is None else self._sound.delay_ms
@@ -131,7 +149,7 @@ class Screen:
         self.advance(now)
         units = self._receiver.receive(payload, timestamp, now)
         if self._succession is not None:
-            self._succession.played(units)
+            self._succession.played(units, now)
         for unit in units:
             self._take(unit, len(payload), now)
         if self._recording is not None:

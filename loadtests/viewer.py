@@ -38,6 +38,8 @@ TransportChoice = Literal["auto", "webrtc", "webtransport"]
 """`auto`: WebTransport where the POP offers it and it comes up, else WebRTC, as the page does."""
 
 _DISPLAY_S: Final = 1.0 / 60.0
+_LATE_S_MAX: Final = 0.15
+"""What a POP that was left still has to bring is waited for so long."""
 _FORMER_S: Final = 1.0
 """A POP that was left closes the connection itself; after this the viewer does."""
 
@@ -283,13 +285,17 @@ class Viewer:
         if self.screen.preview(payload, timestamp, now):
             self._succeed(standby)
             return
-        if self.screen.decodable and standby.times.previewed_at is None:
+        first = self.screen.decodable and standby.times.previewed_at is None
+        if first:
             standby.times.previewed_at = now
-            message = {"t": "preview", "d": {"epoch": standby.epoch}}
-            standby.connection.send_control(encode_control("client-message", message))
         feedback = self.screen.preview_feedback(now)
         if feedback is not None:
             standby.connection.send_control(encode_feedback(feedback))
+        if first or (feedback is not None and self.screen.decodable):
+            # Said again with every feedback: the control channel may open later than the first unit comes.
+            behind_ms = round(1e3 * self.screen.behind_s, 1)
+            message = {"t": "preview", "d": {"epoch": standby.epoch, "behind_ms": behind_ms}}
+            standby.connection.send_control(encode_control("client-message", message))
 
     def _on_standby_control(self, events: _LinkEvents, message: str | bytes) -> None:
         """All that a POP may say before the session is its own is that it now is."""
@@ -313,10 +319,17 @@ class Viewer:
         self._receiving = self._fence = standby.events.number
         self.resume_token = None
         self._lost = None
-        self._send(encode_control("client-message", {"t": "committed", "d": {"epoch": standby.epoch}}))
-        if former is not None:
-            self._spawn(_close_later(former))
+        self._spawn(self._leave(former, standby.epoch))
         self._changed.set()
+
+    async def _leave(self, former: Connection | None, epoch: int) -> None:
+        """Tell the POP that owns the session that the former one is needed no longer, when that is so."""
+        until = self._clock() + _LATE_S_MAX
+        while self.screen.waits and self._clock() < until:  # noqa: ASYNC110 - time alone ends it, too
+            await asyncio.sleep(0.005)
+        self._send(encode_control("client-message", {"t": "committed", "d": {"epoch": epoch}}))
+        if former is not None:
+            await _close_later(former)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -405,7 +418,8 @@ class Viewer:
     def _on_unit(self, link: int, plays_sound_itself: bool, payload: bytes, timestamp: int) -> None:
         """Units of an old connection are as good as any; the first of a new one says that the POP has moved."""
         if link < self._fence:
-            return  # of a POP that does not own the session any more
+            self.screen.late(payload, timestamp, self._clock())
+            return
         if link > self._receiving or not self.screen.units:
             self._receiving = link
             self.screen.on_new_link(protects_sound=plays_sound_itself)

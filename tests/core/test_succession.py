@@ -44,7 +44,7 @@ class Viewing:
         for _ in range(count):
             units = self.receiver.receive(*self.owner.next(), 0.0)
             if self.played and hasattr(self, "succession"):
-                self.succession.played(units)
+                self.succession.played(units, 0.0)
             self.played += [unit.media_time for unit in units]
 
     def preview(self, track: Track, count: int) -> None:
