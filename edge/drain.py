@@ -46,6 +46,8 @@ class Drain:
     Args:
         name: this POP's.
         clock: monotonic seconds.
+
+    Attributes:
         told: called when the POP begins or ceases to take sessions, so that brokers hear of it soon.
     """
 
@@ -56,13 +58,12 @@ class Drain:
         bus: Bus,
         sessions: Sessions,
         clock: Callable[[], float],
-        told: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._bus = bus
         self._sessions = sessions
         self._clock = clock
-        self._told = told
+        self.told: Callable[[], None] = lambda: None
         self._task: asyncio.Task[None] | None = None
         self._state = "none"
         self._deadline = 0.0
@@ -90,7 +91,7 @@ class Drain:
             self._moved = self._failed = self._sent_away = 0
             self._overlap_s_max, self._last_failure = 0.0, ""
             self._sessions.accepting = False
-            self._told()
+            self.told()
             _log.info("this POP is being emptied", extra={"sessions": len(self._sessions)})
             self._task = asyncio.create_task(self._run(), name="drain")
         return self.progress()
@@ -100,7 +101,7 @@ class Drain:
         if self._state in ("draining", "drained"):
             self._state = "cancelled"
             self._sessions.accepting = True
-            self._told()
+            self.told()
             _log.info("this POP takes sessions again")
         return self.progress()
 

@@ -21,15 +21,15 @@ from core.host.clock import Clock, SystemClock
 from core.host.entropy import Entropy, SystemEntropy
 from core.host.steadiness import freeze_what_lives, keep_memory
 from core.host.telemetry import metrics_registry
-from core.limits import LOG_MEL_BANDS, QUIC_HALF_OPEN_MAX, TICK_SAMPLES
+from core.limits import LOG_MEL_BANDS, POP_LOAD_MAX, QUIC_HALF_OPEN_MAX, TICK_SAMPLES
 from core.session.claims import SCOPE_WEBTRANSPORT
 from core.session.state import FaceState
-from core.speech.messages import ECHO_SUBJECT
+from core.speech.messages import ECHO_SUBJECT, SIGNING_KEYS_SUBJECT
 from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.wire.opus_padding import silence
 from edge.admission import Admission, KeySet, fetch_key_set_over_http
 from edge.animator import Animator, AnimatorRow
-from edge.announcement import Announcement
+from edge.announcement import Announcement, Condition
 from edge.app import create_app
 from edge.certificates import Certificates, load_certificates
 from edge.conductor import Conductor
@@ -114,10 +114,14 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
             clock,
             webtransport_url=config.webtransport_url(udp.getsockname()[1]) if udp else "",
             certificates=certificates if udp else None,
+            region=config.region,
+            carrier=config.carrier,
         )
         fabric = await join_fabric(fabric_config, config.fabric, on_connection=announcement.reconnected)
         announcement.store = fabric.store
         parts = _Parts(config, fabric.bus, fabric.store, clock, entropy, udp, certificates)
+        announcement.condition = parts.condition
+        parts.drain.told = announcement.beat_soon
     except BaseException:
         server_socket.close()
         if udp is not None:
@@ -133,6 +137,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         asyncio.create_task(parts.fabric_latency.run(), name="fabric-latency"),
         asyncio.create_task(parts.origin_watch.run(), name="origin-watch"),
         asyncio.create_task(announcement.run(), name="announcement"),
+        asyncio.create_task(parts.keys.follow(await fabric.bus.subscribe(SIGNING_KEYS_SUBJECT)), name="signing-keys"),
         asyncio.create_task(_serve(server, server_socket), name="http"),
     ]
     for task in tasks:
@@ -144,6 +149,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         yield
     finally:
         server.should_exit = True
+        await announcement.leave()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S_MAX):
                 await parts.drain.aclose()
@@ -177,6 +183,7 @@ class _Parts:
         metrics = PopMetrics(registry)
         animator, self._refusal = make_animator(config)
         self._animator = animator
+        self._capacity = config.capacity
         self._overload = Overload(animator)
         live_voices = LiveVoices()
         make_hearing = HearingFactory(asyncio.get_running_loop().call_soon)
@@ -195,7 +202,7 @@ class _Parts:
         services = SessionServices(
             animator=animator,
             metrics=metrics,
-            send_up=Uplink(bus, on_dropped=metrics.dropped).send,
+            send_up=Uplink(bus, on_dropped=metrics.dropped, pop=config.name).send,
             make_hearing=make_hearing,
             live_voices=live_voices,
             make_controller=find_rate_controller(config.rate_controller),
@@ -225,9 +232,9 @@ class _Parts:
         self.transport = WebRtcTransport(
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
         )
-        keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
+        self.keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
         self.entrance = Entrance(
-            admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=keys),
+            admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=self.keys),
             sessions=self.sessions,
             metrics=metrics,
             clock=clock.monotonic,
@@ -250,8 +257,8 @@ class _Parts:
             udp,
             engine=load_engine(config.quic_engine),
             certificates=certificates,
-            admit=lambda token, session_id: self.entrance.admit(
-                token, session_id, scope=SCOPE_WEBTRANSPORT, now_wall=clock.wall()
+            admit=lambda token, session_id, request: self.entrance.admit(
+                token, session_id, scope=SCOPE_WEBTRANSPORT, now_wall=clock.wall(), request=request
             ),
             clock=clock,
             capacity=2 * config.capacity + QUIC_HALF_OPEN_MAX,
@@ -293,6 +300,17 @@ class _Parts:
     def _flush(self) -> None:
         if self.webtransport is not None:
             self.webtransport.flush()
+
+    def condition(self) -> Condition:
+        """What brokers are told. A POP whose places are all taken is as busy as one may be."""
+        here = len(self.sessions)
+        load = POP_LOAD_MAX * here / self._capacity
+        return Condition(
+            serving=self.sessions.accepting and not self.sessions.draining,
+            load=load if self._overload.admits(here) else max(load, POP_LOAD_MAX),
+            sessions=here,
+            capacity=self._capacity,
+        )
 
     def _health(self) -> dict[str, object]:
         links = {"webrtc": len(self.transport)}

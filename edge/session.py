@@ -299,6 +299,6 @@ class Session:
         self._services.metrics.speech_underruns.inc(parts.track.underruns)
         self._services.metrics.speech_holes.inc(parts.track.holes)
         self._services.animator.close(parts.slot)
-        parts.send_up(Closed(reason=reason))
+        parts.send_up(Closed(reason=reason if self._presence.begun else "not-opened", epoch=self.claims.epoch))
         self.links.close_all(reason)
         self._on_ended(reason)

@@ -12,7 +12,8 @@ from core.fabric.bus import Bus, Subscription
 from core.limits import HANDOFFS_AT_ONCE_MAX
 from core.session.claims import Claims
 from core.session.lease import Fence
-from core.speech.messages import Owner, decode_down, down_subject
+from core.session.tenure import EVERY_EPOCH
+from core.speech.messages import Owner, SessionEnd, decode_down, down_subject
 from edge.conductor import Conductor
 from edge.handoff_state import SessionState, resume
 from edge.resume import ResumeTokens
@@ -78,13 +79,16 @@ class Sessions:
         return len(self._held)
 
     async def open(self, claims: Claims) -> SessionLink:
-        """Make room for a session, listen to its origin, and open its first link.
+        """Make room for a session, listen to its origin, and open its first link; or another one, for the same viewer
+        with a newer ticket.
 
         Raises: AdmissionError: `overloaded`, `draining`, `session-exists`.
         """
         expected = self._held.get(claims.session_id)
         if expected is not None and expected.session.expects(claims.epoch):
             expected.session.claims = expected.session.parts.claims = claims
+            return expected.session.links.open()
+        if expected is not None and not self._draining and _comes_again(expected.session.claims, claims):
             return expected.session.links.open()
         return (await self._make(claims, None)).links.open()
 
@@ -169,6 +173,11 @@ class Sessions:
         """Those that are here now."""
         return tuple(held.session for held in self._held.values())
 
+    def thumbprint_of(self, session_id: str) -> str:
+        """Of the key that a session's viewer proved to hold; empty: none, or there is no such session."""
+        held = self._held.get(session_id)
+        return held.session.claims.thumbprint if held is not None else ""
+
     def resume(self, token: str, session_id: str) -> SessionLink:
         """Open another link of a session that is here.
 
@@ -178,6 +187,11 @@ class Sessions:
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
         self._tokens.redeem(token, session_id, self._services.clock())
         return self._held[session_id].session.links.open(on_failed=lambda: self._tokens.restore(token))
+
+    @property
+    def draining(self) -> bool:
+        """Nobody new is let in."""
+        return self._draining
 
     def ids(self) -> tuple[str, ...]:
         """Sessions that are here now."""
@@ -204,8 +218,8 @@ class Sessions:
         async for message in subscription:
             try:
                 decoded = decode_down(message.payload)
-                if isinstance(decoded, Owner):  # said by a broker, of POPs
-                    session.own(decoded.epoch, self._services.clock())
+                if isinstance(decoded, Owner | SessionEnd):  # said by a broker, of POPs
+                    self._told(session, decoded)
                     continue
                 verdict = fence.receive(decoded.generation, "")
                 if isinstance(verdict, Dropped):
@@ -219,6 +233,13 @@ class Sessions:
             except Exception:
                 _log.exception("a message from the origin broke session %s", session.claims.session_id)
                 session.fail("internal-error")
+
+    def _told(self, session: Session, message: Owner | SessionEnd) -> None:
+        """A broker says which POP has the session."""
+        if isinstance(message, Owner):
+            session.own(message.epoch, self._services.clock())
+        elif message.epoch in (session.claims.epoch, EVERY_EPOCH):
+            session.fail(message.reason)
 
     def _handed_over(self, session: Session, fence: Fence, generation: int) -> None:
         """Who speaks has the lease: the newest generation is believed. The first one takes over from nobody."""
@@ -266,3 +287,8 @@ class _NoSubscription:
 
 
 _NO_SUBSCRIPTION: Subscription = _NoSubscription()  # type: ignore[assignment]
+
+
+def _comes_again(before: Claims, now: Claims) -> bool:
+    """Whether a ticket is the same viewer's, proved by its key, and newer: its link and its resume token are lost."""
+    return now.thumbprint != "" and now.thumbprint == before.thumbprint and now.epoch > before.epoch

@@ -12,7 +12,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -27,8 +26,9 @@ from loadtests.microphone import Microphone
 from loadtests.recording import ControlEvent, Recording, Spoken
 from loadtests.screen import Screen
 from loadtests.signals import end_of_speech, start_of_speech
-from loadtests.tickets import Ticket, ViewerError, fetch_ticket, find_origin
+from loadtests.tickets import Ticket, ViewerError, fetch_ticket, find_origin, renew_ticket
 from loadtests.viewer_link import Connection, Transport
+from loadtests.viewer_moves import Mover, MoveTimes
 from loadtests.viewer_webrtc import WebRtcConnection
 from loadtests.viewer_webtransport import WebTransportConnection
 
@@ -38,13 +38,9 @@ TransportChoice = Literal["auto", "webrtc", "webtransport"]
 """`auto`: WebTransport where the POP offers it and it comes up, else WebRTC, as the page does."""
 
 _DISPLAY_S: Final = 1.0 / 60.0
-_LATE_S_MAX: Final = 0.15
-"""What a POP that was left still has to bring is waited for so long."""
-_FORMER_S: Final = 1.0
-"""A POP that was left closes the connection itself; after this the viewer does."""
 
 
-class _LinkEvents:
+class LinkEnd:
     """A viewer's end of one connection, so that what an old one says too late is known to come from it."""
 
     def __init__(self, viewer: Viewer, number: int) -> None:
@@ -57,7 +53,7 @@ class _LinkEvents:
     def on_unit(self, payload: bytes, timestamp: int, now: float) -> None:
         """See ConnectionEvents."""
         if self.standby:
-            self._viewer._on_preview(self, payload, timestamp)
+            self._viewer._mover.on_preview(self, payload, timestamp)
         else:
             self._viewer._on_unit(self.number, self.plays_sound_itself, payload, timestamp)
 
@@ -66,33 +62,11 @@ class _LinkEvents:
         if self is self._viewer._events:
             self._viewer._on_control(data)
         elif self.standby:
-            self._viewer._on_standby_control(self, data)
+            self._viewer._mover.on_control(self, data)
 
     def on_closed(self, reason: str, now: float) -> None:
         """See ConnectionEvents."""
         self._viewer._on_closed(self, reason)
-
-
-@dataclass(slots=True)
-class MoveTimes:
-    """One move to another POP: monotonic seconds at which the viewer was invited, could decode the other POP's preview,
-    and was told that it counts; None where that did not happen. `pop`: where to."""
-
-    pop: str
-    invited_at: float
-    previewed_at: float | None = None
-    committed_at: float | None = None
-
-
-@dataclass(slots=True)
-class _Standby:
-    """A connection to a POP that is about to own the session."""
-
-    ticket: Ticket
-    epoch: int
-    events: _LinkEvents
-    connection: Connection
-    times: MoveTimes
 
 
 class Viewer:
@@ -127,8 +101,8 @@ class Viewer:
         self._with_microphone = microphone
         self._microphone: Microphone | None = None
         self._connection: Connection | None = None
-        self._standby: _Standby | None = None
-        self._events: _LinkEvents | None = None
+        self._mover = Mover(self)
+        self._events: LinkEnd | None = None
         self._links = 0
         self._receiving = 1
         self._fence = 0
@@ -138,6 +112,7 @@ class Viewer:
         self._closed = False
         self.ticket = ticket
         self.recording = Recording()
+        self._record = record
         self.screen = Screen(self.recording if record else None)
         self.ready = False
         self.resume_token: str | None = None
@@ -179,7 +154,7 @@ class Viewer:
         Raises:
             ViewerError: unreachable, refused, or not connected in time.
         """
-        await self._open(self._choice, self.ticket.token)
+        await self._open_any()
         about = {"library": "visavis-headless", "handoff": True}
         self._send(encode_control("client-ready", {"version": "1.0.0", "about": about}, "ready"))
         self._raise_if_lost()
@@ -189,6 +164,35 @@ class Viewer:
             self._spawn(self._speak(self._microphone))
         else:
             self._spawn(self._report())
+
+    async def _open_any(self) -> None:
+        """The first POP that takes us, in the order of the ticket."""
+        offers = (self.ticket, *self.ticket.others)
+        for number, offer in enumerate(offers):
+            self.ticket = offer
+            try:
+                await self._open(self._choice, offer.token)
+            except ViewerError:
+                if number + 1 == len(offers):
+                    raise
+            else:
+                return
+
+    async def change_pop(self) -> None:
+        """The POP is gone: go on with the same session at another one, with new tickets of the origin.
+
+        Raises:
+            ViewerError: the session has ended, or nobody takes us.
+        """
+        former = self._connection
+        self.ticket = await renew_ticket(self.ticket, avoid=(self.ticket.pop_name,))
+        self._events, self.resume_token = None, None
+        self.screen = Screen(self.recording if self._record else None)  # another track, its media time counts anew
+        await self._open_any()
+        self._lost = None
+        self._send(encode_control("client-ready", {"version": "1.0.0", "about": {"library": "visavis-headless"}}, "r"))
+        if former is not None:
+            await former.aclose(farewell=False)
 
     async def switch_network(self, transport: Transport | None = None) -> None:
         """Go on over a second connection, as a phone does that changed networks; the first ends without a goodbye.
@@ -227,10 +231,7 @@ class Viewer:
         await self._try("webrtc", token)
 
     async def _try(self, transport: Transport, token: str) -> None:
-        self._links += 1
-        events = _LinkEvents(self, self._links)
-        connection = self._make(self.ticket, transport, events)
-        events.plays_sound_itself = connection.plays_sound_itself
+        events, connection = self._make_end(self.ticket, transport)
         try:
             await connection.connect(token)
         except BaseException:
@@ -238,98 +239,26 @@ class Viewer:
             raise
         self._connection, self._events = connection, events
 
-    def _make(self, ticket: Ticket, transport: Transport, events: _LinkEvents) -> Connection:
+    def _make_end(self, ticket: Ticket, transport: Transport) -> tuple[LinkEnd, Connection]:
+        self._links += 1
+        events = LinkEnd(self, self._links)
+        connection = self._make(ticket, transport, events)
+        events.plays_sound_itself = connection.plays_sound_itself
+        return events, connection
+
+    def _go_on_at(self, ticket: Ticket, events: LinkEnd, connection: Connection) -> Connection | None:
+        """The session is at another POP from now on. Returns: the connection to the former one."""
+        former = self._connection
+        self._connection, self._events, self.ticket = connection, events, ticket
+        self._receiving = self._fence = events.number
+        self.resume_token = self._lost = None
+        self._changed.set()
+        return former
+
+    def _make(self, ticket: Ticket, transport: Transport, events: LinkEnd) -> Connection:
         if transport == "webtransport":
             return WebTransportConnection(ticket, events, clock=self._clock)
         return WebRtcConnection(ticket, events, microphone=self._with_microphone, clock=self._clock)
-
-    # --- moving to another POP -----------------------------------------------------------------------------------
-
-    async def _follow(self, invitation: dict[str, Any]) -> None:
-        """The POP says where the session is about to go: be there too, and stay here until that counts."""
-        offer, epoch = invitation.get("pop"), invitation.get("epoch")
-        if not isinstance(offer, dict) or not isinstance(epoch, int) or self._standby is not None:
-            return
-        ticket = self.ticket.at(offer)
-        transport: Transport = "webtransport" if self._plays_itself and ticket.webtransport else "webrtc"
-        self._links += 1
-        events = _LinkEvents(self, self._links)
-        events.standby = True
-        connection = self._make(ticket, transport, events)
-        events.plays_sound_itself = connection.plays_sound_itself
-        times = MoveTimes(ticket.pop_name, self._clock())
-        self.moves.append(times)
-        self._standby = _Standby(ticket, epoch, events, connection, times)
-        self.screen.invite(epoch, protects_sound=connection.plays_sound_itself)
-        try:
-            await connection.connect(ticket.token)
-        except ViewerError:
-            await self._stay(epoch)
-
-    @property
-    def _plays_itself(self) -> bool:
-        return self._events is not None and self._events.plays_sound_itself
-
-    async def _stay(self, epoch: int) -> None:
-        """The session does not go there."""
-        standby = self._standby
-        if standby is not None and standby.epoch == epoch:
-            self._standby = None
-            self.screen.stay()
-            await standby.connection.aclose(farewell=False)
-
-    def _on_preview(self, events: _LinkEvents, payload: bytes, timestamp: int) -> None:
-        standby, now = self._standby, self._clock()
-        if standby is None or standby.events is not events:
-            return
-        if self.screen.preview(payload, timestamp, now):
-            self._succeed(standby)
-            return
-        first = self.screen.decodable and standby.times.previewed_at is None
-        if first:
-            standby.times.previewed_at = now
-        feedback = self.screen.preview_feedback(now)
-        if feedback is not None:
-            standby.connection.send_control(encode_feedback(feedback))
-        if first or (feedback is not None and self.screen.decodable):
-            # Said again with every feedback: the control channel may open later than the first unit comes.
-            behind_ms = round(1e3 * self.screen.behind_s, 1)
-            message = {"t": "preview", "d": {"epoch": standby.epoch, "behind_ms": behind_ms}}
-            standby.connection.send_control(encode_control("client-message", message))
-
-    def _on_standby_control(self, events: _LinkEvents, message: str | bytes) -> None:
-        """All that a POP may say before the session is its own is that it now is."""
-        standby = self._standby
-        if standby is None or standby.events is not events:
-            return
-        with contextlib.suppress(RemoteProtocolError):
-            control = decode_control(message)
-            if isinstance(control, Dropped) or control.data.get("t") != "commit":
-                return
-            epoch = (control.data.get("d") or {}).get("epoch")
-            if epoch == standby.epoch and self.screen.commit(epoch, self._clock()):
-                self._succeed(standby)
-
-    def _succeed(self, standby: _Standby) -> None:
-        """Its epoch counts: the former POP is not listened to any longer."""
-        former, self._standby = self._connection, None
-        standby.events.standby = False
-        standby.times.committed_at = self._clock()
-        self._connection, self._events, self.ticket = standby.connection, standby.events, standby.ticket
-        self._receiving = self._fence = standby.events.number
-        self.resume_token = None
-        self._lost = None
-        self._spawn(self._leave(former, standby.epoch))
-        self._changed.set()
-
-    async def _leave(self, former: Connection | None, epoch: int) -> None:
-        """Tell the POP that owns the session that the former one is needed no longer, when that is so."""
-        until = self._clock() + _LATE_S_MAX
-        while self.screen.waits and self._clock() < until:  # noqa: ASYNC110 - time alone ends it, too
-            await asyncio.sleep(0.005)
-        self._send(encode_control("client-message", {"t": "committed", "d": {"epoch": epoch}}))
-        if former is not None:
-            await _close_later(former)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -343,8 +272,7 @@ class Viewer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._standby is not None:
-            await self._standby.connection.aclose(farewell=False)
+        await self._mover.aclose()
         if self._connection is not None:
             await self._connection.aclose(farewell=True)
 
@@ -446,16 +374,16 @@ class Viewer:
 
     def _obey(self, kind: object, data: dict[str, Any]) -> None:
         if kind == "goaway" and data.get("reason") == "handoff":
-            self._spawn(self._follow(data))
+            self._spawn(self._mover.follow(data))
         elif kind == "stay":
-            self._spawn(self._stay(int(data.get("epoch", 0))))
+            self._spawn(self._mover.stay(int(data.get("epoch", 0))))
         elif kind == "goaway":
             self._lose("goaway", f"The POP ended the session: {data.get('reason', 'no reason given')}.")
         elif kind == "resume":
             self.resume_token = str(data.get("token", ""))
 
-    def _on_closed(self, events: _LinkEvents, reason: str) -> None:
-        if events is self._events:
+    def _on_closed(self, events: LinkEnd, reason: str) -> None:
+        if events is self._events and not self._mover.under_way:
             self._lose("connection-lost", reason)
 
     def _lose(self, code: str, message: str) -> None:
@@ -488,10 +416,3 @@ class Viewer:
             if self._connection is not None:
                 payload = embed_feedback(packet.opus, self.screen.feedback(self._clock()))
                 self._connection.send_microphone(payload, timestamp=packet.timestamp, level_dbov=packet.level_dbov)
-
-
-async def _close_later(connection: Connection) -> None:
-    try:
-        await asyncio.sleep(_FORMER_S)
-    finally:
-        await connection.aclose(farewell=False)

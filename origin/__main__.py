@@ -126,6 +126,7 @@ async def _serve(
     from core.host.clock import SystemClock
     from core.host.entropy import SystemEntropy
     from core.host.telemetry import metrics_registry
+    from origin.api_keys import ApiKeys
     from origin.app import OriginMetrics, build_app
     from origin.broker import POPS_PREFIX, Broker
     from origin.dialogue.character import load_characters
@@ -133,14 +134,15 @@ async def _serve(
     from origin.echo import serve_echo
     from origin.handoffs import Handoffs
     from origin.sessions import SessionRunner, Sessions
-    from origin.tokens import load_key
+    from origin.tokens import load_admin_secret, load_signing_keys
     from origin.workers.opening import open_workers
 
     characters = load_characters(config.characters)
     if config.character not in characters:
         raise ConfigError(f"origin.character is {config.character!r}; known are {', '.join(characters)}")
     check_services(config)
-    key = load_key(config.fabric.parent)
+    key = load_signing_keys(config.fabric.parent)
+    admin_secret = load_admin_secret(config.fabric.parent)
     fabric = await host_fabric(fabric_config, config.fabric, forget=POPS_PREFIX)
     stack.push_async_callback(fabric.aclose)
     await serve_echo(fabric.bus)
@@ -156,7 +158,10 @@ async def _serve(
         workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, metrics.answer.observe)
         sessions = workers
     issuer = config.issuer or _url(host, port)
-    broker = Broker(shared, sessions, fabric.store, key, SystemClock(), issuer=issuer)
+    clock = SystemClock()
+    broker = Broker(shared, sessions, fabric.store, key, clock, issuer=issuer, bus=fabric.bus)
+    keys = ApiKeys(fabric.store, clock, shared.entropy, config.api_keys)
+    stack.push_async_callback(keys.aclose)
     stack.push_async_callback(broker.aclose)
     moves = Handoffs(fabric.bus, broker, time.monotonic, name=SystemEntropy().token_bytes(8).hex())
     stack.push_async_callback(moves.aclose)
@@ -165,9 +170,11 @@ async def _serve(
         await workers.wait_warm(1, config.pool.ready_s)
     else:
         await local.warm("warm")
+    await keys.start()
+    await broker.start()
     await broker.adopt()
     await moves.start()
-    app = build_app(config, broker, key, metrics)
+    app = build_app(config, broker, key, metrics, keys=keys, admin_secret=admin_secret, bus=fabric.bus)
     server = web_server(app)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     sys.stdout.write(f"origin ready on {_url(host, port)}\n")

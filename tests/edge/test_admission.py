@@ -13,7 +13,7 @@ from jwt.utils import base64url_encode
 
 from core.errors import AdmissionError
 from core.limits import KEY_SET_AGE_S_MAX, KEY_SET_REFRESH_S_MIN, TOKEN_SIZE_BYTES_MAX
-from edge.admission import Admission, KeySet, SpentTickets, parse_key_set
+from edge.admission import Admission, KeySet, parse_key_set
 
 NOW = 1_800_000_000
 ISSUER = "https://origin.example"
@@ -156,16 +156,3 @@ async def test_a_broken_key_set(origin: Origin, document: bytes) -> None:
 def test_keys_of_a_wrong_size_are_no_key_set() -> None:
     with pytest.raises(ValueError, match="32"):
         parse_key_set(b'{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"AAAA"}]}')
-
-
-def test_spent_tickets_are_forgotten_when_they_have_expired() -> None:
-    spent = SpentTickets(capacity=3)
-    for number in range(3):
-        spent.spend(f"t{number}", NOW + number + 1, NOW)
-    with pytest.raises(AdmissionError, match="nobody") as caught:
-        spent.spend("t9", NOW + 60, NOW)
-    assert caught.value.code == "overloaded"
-    spent.spend("t9", NOW + 60, NOW + 1)
-    assert len(spent) == 3
-    with pytest.raises(AdmissionError, match="used"):
-        spent.spend("t9", NOW + 60, NOW + 1)

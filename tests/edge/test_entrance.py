@@ -42,6 +42,9 @@ class House:
             raise AdmissionError("session-exists", "This session already has a viewer.")
         return self.links.open()
 
+    def thumbprint_of(self, session_id: str) -> str:
+        return ""
+
     def resume(self, token: str, session_id: str) -> Door:
         if (token, session_id) != ("vvr_good", "s1"):
             raise AdmissionError("token-spent", "The token has been used.")

@@ -15,6 +15,7 @@ from core.wire.webtransport import (
     CapsuleReader,
     Close,
     ControlReader,
+    Hello,
     MicrophoneDatagram,
     decode_hello,
     decode_microphone,
@@ -108,7 +109,7 @@ def test_a_control_message_has_a_bound() -> None:
 def test_hello() -> None:
     ((kind, content),) = ControlReader().receive(encode_hello("vvr_x"))
     assert kind == CONTROL_HELLO
-    assert decode_hello(content) == "vvr_x"
+    assert decode_hello(content) == Hello("vvr_x")
     ((kind, content),) = ControlReader().receive(encode_welcome())
     assert kind == CONTROL_HELLO
     assert json.loads(content) == {"version": 1}

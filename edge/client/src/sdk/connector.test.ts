@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { NO_LINK_STATS, type Link, type LinkEvents, type LinkOptions } from "../transports/link";
 import { emptyCounters, type UnitReport } from "../transports/messages";
-import { Connector, type ConnectorEvents } from "./connector";
+import { Connector } from "./connector";
+import type { ConnectorEvents } from "./connectorParts";
 import { VisavisError } from "./errors";
 
 const TICKET = {
@@ -9,6 +10,7 @@ const TICKET = {
   character: { id: "mira", name: "Mira", puppet: null },
   pops: [{ name: "local", url: "http://pop", token: "ticket", webtransport: null }],
   iceServers: [],
+  key: null,
 };
 const LOST = new VisavisError("connection-lost", "gone");
 const REFUSED = new VisavisError("pop-refused", "no");
@@ -98,6 +100,8 @@ function make(): Connector {
         tickets += 1;
         return ticketFails === null ? Promise.resolve(TICKET) : Promise.reject(ticketFails);
       },
+      renewTicket: () => Promise.reject(new VisavisError("session-ended", "no")),
+      answers: () => Promise.resolve(true),
       openLink: (options, linkEvents) => {
         const fake = new FakeLink(options, linkEvents);
         links.push(fake);
