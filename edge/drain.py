@@ -70,6 +70,9 @@ class Drain:
         self._moved = self._failed = self._sent_away = 0
         self._overlap_s_max = 0.0
         self._last_failure = ""
+        self._stopping = False
+        """Who cannot be moved is sent away by whoever stops this POP."""
+        self._alone = False
 
     def progress(self) -> DrainProgress:
         """How far it is."""
@@ -110,6 +113,16 @@ class Drain:
         if self._task is not None:
             await asyncio.wait([self._task])
 
+    async def before_stopping(self, seconds: float) -> None:
+        """Move as many as can be moved in so long; at once over when there is nobody to move them to, or to ask."""
+        if not len(self._sessions):
+            return
+        self._alone = False
+        self.begin(seconds)
+        self._stopping = True
+        assert self._task is not None
+        await asyncio.wait([self._task], timeout=seconds)
+
     async def aclose(self) -> None:
         """Stop moving."""
         if self._task is not None:
@@ -122,6 +135,8 @@ class Drain:
         tried: dict[str, float] = {}
         moving: dict[asyncio.Task[None], str] = {}
         while self._state == "draining":
+            if self._stopping and (self._alone or self._clock() >= self._deadline):
+                break
             if self._clock() >= self._deadline:
                 self._send_away()
             if not len(self._sessions):
@@ -166,6 +181,7 @@ class Drain:
             return  # its viewer has left meanwhile
         self._failed += 1
         self._last_failure = answer.code if isinstance(answer, Refused) else "bad-message"
+        self._alone = self._alone or self._last_failure in _ALONE
 
     def _send_away(self) -> None:
         for session in self._sessions.all():
@@ -174,3 +190,5 @@ class Drain:
 
 
 _LOOK_S: Final = 0.1
+_ALONE: Final = frozenset(("no-pop", "no-other-pop", "overloaded", "no-responder", "unreachable"))
+"""Why a move fails that will fail again in a moment."""

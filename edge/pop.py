@@ -57,6 +57,8 @@ __all__ = ["listen", "make_animator", "run_pop"]
 
 _log = logging.getLogger(__name__)
 _STOP_S_MAX = 1.5
+_DRAIN_S_MAX = 4.0
+"""A POP that is told to stop moves its sessions to others for at most so long."""
 _ECHO_INTERVAL_S = 5.0
 
 
@@ -148,6 +150,9 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
     try:
         yield
     finally:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S_MAX + 1.0):
+                await parts.drain.before_stopping(_DRAIN_S_MAX)
         server.should_exit = True
         await announcement.leave()
         with contextlib.suppress(TimeoutError):
