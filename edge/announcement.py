@@ -51,6 +51,7 @@ class Announcement:
         webtransport_url: base URL of its QUIC endpoint; empty: it has none.
         certificates: what that is served with.
         region, carrier: see `edge.config`.
+        page: where its page is, when that is another address than its own.
 
     Attributes:
         store: where it is written; None: not yet.
@@ -67,6 +68,7 @@ class Announcement:
         certificates: Certificates | None = None,
         region: str = "",
         carrier: str = "",
+        page: str = "",
     ) -> None:
         self._key = f"pops.{name}"
         self._record: dict[str, object] = {"name": name, "url": url, "started_at": clock.wall()}
@@ -74,6 +76,8 @@ class Announcement:
             self._record["region"] = region
         if carrier:
             self._record["carrier"] = carrier
+        if page:
+            self._record["page"] = page
         self._clock = clock
         self._webtransport_url = webtransport_url
         self._certificates = certificates

@@ -70,7 +70,6 @@ class Narrator:
         self._keep = keep
         self._wall_clock = wall_clock
         self._character = ""
-        self._captions: dict[int, list[ReplyText]] = {}
         self._starts: dict[int, int] = {}
         self._words: deque[tuple[int, WordSpan]] = deque(maxlen=WORDS_PENDING_MAX)
         self._turns: dict[int, int] = {}
@@ -150,16 +149,15 @@ class Narrator:
             case Transcript():
                 self._transcript(message)
             case ReplyText():
-                self._captions.setdefault(message.utterance_id, []).append(message)
-                _trim(self._captions, _UTTERANCES_KEPT)
                 last = (self._words[-1][0], self._words[-1][1].start) if self._words else self.said
                 self._words.extend(
                     (message.utterance_id, word)
                     for word in message.words
                     if (message.utterance_id, word.start) > last  # after a move some come again
                 )
-                self._keep(encode_control("bot-transcription", {"text": message.text}))
-                self._caption(message)
+                if message.text:  # words alone are of a caption that the viewer has
+                    self._keep(encode_control("bot-transcription", {"text": message.text}))
+                    self._caption(message)
             case Mood():
                 mood = {"label": message.label, "valence": message.valence, "arousal": message.arousal}
                 self._server("mood", mood, self._keep)

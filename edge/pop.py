@@ -62,14 +62,16 @@ _DRAIN_S_MAX = 4.0
 _ECHO_INTERVAL_S = 5.0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket. Args: shared: others of this machine listen there, too; who comes is served by any of them.
 
     Raises: ConfigError: one line that says which port is taken and how to take another.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         server.bind((host, port))
         server.listen(256)
@@ -103,6 +105,9 @@ async def run_pop(
 @contextlib.asynccontextmanager
 async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, entropy: Entropy) -> AsyncIterator[None]:
     server_socket = listen(config.host, config.port)
+    sockets = [server_socket]
+    if config.page_port is not None:
+        sockets.append(listen(config.host, config.page_port, shared=True))
     port = server_socket.getsockname()[1]
     url = config.public_url or f"http://{config.host}:{port}"
     udp: socket.socket | None = None
@@ -118,6 +123,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
             certificates=certificates if udp else None,
             region=config.region,
             carrier=config.carrier,
+            page=config.page_url,
         )
         fabric = await join_fabric(fabric_config, config.fabric, on_connection=announcement.reconnected)
         announcement.store = fabric.store
@@ -125,7 +131,8 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         announcement.condition = parts.condition
         parts.drain.told = announcement.beat_soon
     except BaseException:
-        server_socket.close()
+        for one in sockets:
+            one.close()
         if udp is not None:
             udp.close()
         raise
@@ -140,7 +147,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         asyncio.create_task(parts.origin_watch.run(), name="origin-watch"),
         asyncio.create_task(announcement.run(), name="announcement"),
         asyncio.create_task(parts.keys.follow(await fabric.bus.subscribe(SIGNING_KEYS_SUBJECT)), name="signing-keys"),
-        asyncio.create_task(_serve(server, server_socket), name="http"),
+        asyncio.create_task(_serve(server, sockets), name="http"),
     ]
     for task in tasks:
         task.add_done_callback(_complain)
@@ -168,7 +175,8 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(FabricError):
             await fabric.aclose()
-        server_socket.close()
+        for one in sockets:
+            one.close()
 
 
 class _Parts:
@@ -369,10 +377,10 @@ def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:
         hearing.receive(unit, 0.0, lambda _event: None, lambda: None)
 
 
-async def _serve(server: uvicorn.Server, server_socket: socket.socket) -> None:
+async def _serve(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     # uvicorn would take the process's signal handlers; the POP stops its parts in its own order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    await server.serve(sockets=[server_socket])
+    await server.serve(sockets=sockets)
 
 
 def _complain(task: asyncio.Task[None]) -> None:

@@ -60,6 +60,7 @@ class Session:
         now = services.clock()
         self.claims = claims
         self._words_at = 0.0
+        self._moved = False
         self._services = services
         self._on_ended = on_ended
         self.links = SessionLinks(events=self, close=close_link, fail=self.fail, on_dropped=services.metrics.dropped)
@@ -254,6 +255,7 @@ class Session:
             return
         if epoch == self.claims.epoch and parts.role is Role.SUCCESSOR:
             parts.role = Role.OWNER
+            self._moved = True
             self._words_at = now + HANDOFF_OVERLAP_S_MAX
             parts.narrator.commit(epoch)
             self._user.give_resume(now)
@@ -287,7 +289,9 @@ class Session:
     def _say_opened(self, now: float) -> None:
         link = self.links.link
         self._presence.life_shown(now)
-        self.parts.send_up(Opened(epoch=self.claims.epoch, transport=link.protocol if link else "unknown"))
+        self.parts.send_up(
+            Opened(epoch=self.claims.epoch, transport=link.protocol if link else "unknown", moved=self._moved)
+        )
 
     def _end(self, reason: str) -> None:
         parts = self.parts

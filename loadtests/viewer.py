@@ -37,6 +37,9 @@ __all__ = ["MoveTimes", "Ticket", "TransportChoice", "Viewer", "ViewerError", "f
 TransportChoice = Literal["auto", "webrtc", "webtransport"]
 """`auto`: WebTransport where the POP offers it and it comes up, else WebRTC, as the page does."""
 
+_ABOUT: Final = {"library": "visavis-headless", "handoff": True}
+_SILENCE_S_MAX: Final = 0.6
+"""A POP sends a unit every 80 ms at least; one that sends none for so long is gone."""
 _DISPLAY_S: Final = 1.0 / 60.0
 
 
@@ -106,6 +109,7 @@ class Viewer:
         self._links = 0
         self._receiving = 1
         self._fence = 0
+        self._unit_at = clock()
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._lost: ViewerError | None = None
@@ -155,8 +159,7 @@ class Viewer:
             ViewerError: unreachable, refused, or not connected in time.
         """
         await self._open_any()
-        about = {"library": "visavis-headless", "handoff": True}
-        self._send(encode_control("client-ready", {"version": "1.0.0", "about": about}, "ready"))
+        self._send(encode_control("client-ready", {"version": "1.0.0", "about": _ABOUT}, "ready"))
         self._raise_if_lost()
         self._spawn(self._show())
         if self._with_microphone:
@@ -178,6 +181,20 @@ class Viewer:
             else:
                 return
 
+    async def survive(self) -> float:
+        """Wait until the POP dies, and go on at another one. Returns: seconds from its last unit to the first new one.
+
+        Raises:
+            ViewerError: the session has ended, or nobody takes us.
+        """
+        while self._clock() - self._unit_at < _SILENCE_S_MAX and self._lost is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        died_at = self._unit_at
+        await self.change_pop()
+        while self._unit_at <= died_at or not self.screen.units:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        return self._unit_at - died_at
+
     async def change_pop(self) -> None:
         """The POP is gone: go on with the same session at another one, with new tickets of the origin.
 
@@ -190,7 +207,7 @@ class Viewer:
         self.screen = Screen(self.recording if self._record else None)  # another track, its media time counts anew
         await self._open_any()
         self._lost = None
-        self._send(encode_control("client-ready", {"version": "1.0.0", "about": {"library": "visavis-headless"}}, "r"))
+        self._send(encode_control("client-ready", {"version": "1.0.0", "about": _ABOUT}, "again"))
         if former is not None:
             await former.aclose(farewell=False)
 
@@ -351,7 +368,7 @@ class Viewer:
         if link > self._receiving or not self.screen.units:
             self._receiving = link
             self.screen.on_new_link(protects_sound=plays_sound_itself)
-        now = self._clock()
+        now = self._unit_at = self._clock()
         self.screen.receive(payload, timestamp, now)
         if self.screen.keyframe_request and self.screen.feedback_due(now):
             self._send(encode_feedback(self.screen.feedback(now)))

@@ -33,6 +33,7 @@ class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
         beats: grows with every write; 0: a POP that writes its record once, whose silence means nothing.
         load: 0 … 1, from POP_LOAD_MAX on nobody is sent there.
         sessions, capacity: that are there, and that may be; 0: not told.
+        page: where its page is, when that is another address than `url`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
     protocols: tuple[str, ...] = ("webrtc",)
     region: str = ""
     carrier: str = ""
+    page: str = ""
 
 
 def _decode(value: bytes) -> PopRecord | None:

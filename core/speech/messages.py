@@ -104,10 +104,16 @@ class WordSpan(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Opened(_Message, frozen=True, kw_only=True, tag="opened"):
-    """A viewer is connected; the origin may greet, once. Repeated every limits.SIGN_OF_LIFE_S while it is."""
+    """A viewer is connected; the origin may greet, once. Repeated every limits.SIGN_OF_LIFE_S while it is.
+
+    Attributes:
+        moved: this POP goes on with the state of the one before; otherwise a higher epoch than before is a viewer that
+            has lost a POP, and with it what was being said.
+    """
 
     epoch: int
     transport: str
+    moved: bool = False
 
 
 class MicrophonePacket(_Message, frozen=True, kw_only=True, tag="mic"):
