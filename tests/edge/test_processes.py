@@ -51,7 +51,7 @@ async def _records(stack: Stack) -> set[str]:
 
 
 def _process_of(stack: Stack, name: str) -> int:
-    [pid] = [pid for pid, line in stack.children().items() if f"edge.name={name}" in line and " -m edge " in f"{line} "]
+    [pid] = [pid for pid, line in stack.children().items() if f"edge.name={name}" in line and "edge.page_port" in line]
     return pid
 
 
