@@ -1,4 +1,4 @@
-import type { Link } from "../transports/link";
+import type { Link, LinkEvents } from "../transports/link";
 import { backoffMs } from "./backoff";
 import {
   asVisavisError,
@@ -28,6 +28,14 @@ const TICK_MS = 100;
 /** A connection that lived shorter than this counts as a failed attempt: a POP that takes and drops is not hammered. */
 const LIVED_MS_MIN = 5_000;
 
+const nothing = (): void => undefined;
+const NOBODY: LinkEvents = {
+  onUnit: nothing,
+  onControl: nothing,
+  onUnsteady: nothing,
+  onDegraded: nothing,
+  onLost: nothing,
+};
 const POP_GONE = new VisavisError("pop-unreachable", "The media server is gone.");
 
 /**
@@ -208,15 +216,24 @@ export class Connector {
   }
 
   async #open(source: Source, ticket: Ticket, pop: TicketPop, resuming: boolean, signal: AbortSignal): Promise<void> {
-    const options = { ticket, pop, resuming, signal, ...this.#parts.wishes() };
+    const preview = Boolean(source.aside);
+    const options = { ticket, pop, resuming, preview, signal, ...this.#parts.wishes() };
     const link = await this.#parts.openLink(options, {
       onUnit: (unit) => {
+        if (source.aside) {
+          source.aside.onUnit(unit);
+          return;
+        }
         if (!this.#onTrack(source)) return;
         source.heard = true;
         source.health.unit(performance.now());
         this.#events.onUnit(unit);
       },
       onControl: (data) => {
+        if (source.aside) {
+          source.aside.onControl(data);
+          return;
+        }
         if (!this.#onTrack(source)) return;
         source.heard = true;
         this.#events.onControl(data);
@@ -228,6 +245,7 @@ export class Connector {
         if (source === this.#source) this.#tryOther(false);
       },
       onLost: (error) => {
+        source.aside?.onLost(error);
         if (source !== this.#source) return;
         this.#lost = error;
         if (this.#race === null && !this.#tryOther(false)) void this.#reconnect(error, false);
@@ -310,6 +328,31 @@ export class Connector {
       const timer = setTimeout(done, ms);
       this.#wake = done;
     });
+  }
+
+  // --- to another POP that is ready for us ---------------------------------------------------------------------
+
+  /** Open a link to a POP that the session may move to, beside the one that carries it. @throws VisavisError */
+  async openBeside(pop: TicketPop, aside: LinkEvents): Promise<Source> {
+    const source: Source = { ...this.#newSource(0), aside };
+    await this.#open(source, this.#ticket!, pop, true, this.#abort.signal);
+    return source;
+  }
+
+  /** That link carries the session from now on. @returns the one that did, which nobody listens to any more. */
+  goTo(source: Source, pop: TicketPop): Link | null {
+    const former = this.#source;
+    if (former !== null) former.aside = NOBODY;
+    source.aside = null;
+    this.#source = source;
+    this.#pop = pop;
+    this.#resume.forget();
+    this.#race?.abort.abort(new VisavisError("connection-timeout", "The session has moved."));
+    this.#lost = null;
+    this.#silentTicks = 0;
+    this.#connectedMs = performance.now();
+    source.health.unit(this.#connectedMs);
+    return former?.link ?? null;
   }
 
   // --- from one link to another --------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ export interface Source {
   heard: boolean;
   /** Links of one POP carry one track; at another POP a new track begins. */
   readonly track: number;
+  /** Who hears of it instead of the session: it does not carry that yet, or no longer. */
+  aside?: LinkEvents | null;
 }
 
 /** A second link that is being opened beside the first. */

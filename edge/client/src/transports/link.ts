@@ -38,6 +38,8 @@ export interface LinkOptions {
   readonly direction: "sendrecv" | "recvonly";
   /** The session lives already: an attempt that fails must not say goodbye, which would end it. */
   readonly resuming: boolean;
+  /** The session may move to this POP: what it sends as a preview is reported, too. */
+  readonly preview?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -99,6 +101,10 @@ export interface Link {
   sendControl(data: string): boolean;
   /** Put a microphone track on the wire, or take it off, without a new connection. */
   setMicrophone(track: MediaStreamTrack | null): Promise<void>;
+  /** Be heard as late after arrival as another link, where that can be chosen. @param delayMs milliseconds. */
+  holdFor?(delayMs: number): void;
+  /** Play everything so much later, or sooner where negative, where that can be chosen: nobody hears this link yet. */
+  shift?(laterMs: number): void;
   /** Whether a microphone can be added to this connection. */
   readonly canSend: boolean;
   linkStats(): Promise<LinkStats>;

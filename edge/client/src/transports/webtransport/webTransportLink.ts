@@ -118,6 +118,10 @@ export class WebTransportLink implements Link {
     return true;
   }
 
+  shift(laterMs: number): void {
+    this.#note({ type: "shift", laterMs });
+  }
+
   setMicrophone(track: MediaStreamTrack | null): Promise<void> {
     if (!this.#closed) this.#output?.setMicrophone(track);
     return Promise.resolve();
@@ -144,7 +148,8 @@ export class WebTransportLink implements Link {
     this.#note({ type: "close" });
   }
 
-  async #connect({ ticket, pop, transport, microphone, signal }: LinkOptions): Promise<void> {
+  async #connect({ ticket, pop, transport, microphone, signal, preview }: LinkOptions): Promise<void> {
+    if (preview === true) this.#note({ type: "previews" });
     signal.addEventListener("abort", () => {
       this.#settle(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
     });
