@@ -186,7 +186,7 @@ class Drain:
     def _send_away(self) -> None:
         for session in self._sessions.all():
             self._sent_away += 1
-            session.fail("draining")
+            session.send_away("draining")
 
 
 _LOOK_S: Final = 0.1

@@ -83,7 +83,7 @@ class Session:
         if again and parts.owner:
             parts.narrator.state(parts.face.state)
             self._user.give_resume(now)
-        self._say_opened(now)
+        self.say_opened(now)
 
     def on_microphone(self, unit: MicrophoneUnit, now: float) -> None:
         """See LinkEvents."""
@@ -154,7 +154,7 @@ class Session:
         if self._presence.resume_due(now):
             self._user.give_resume(now)
         if self._presence.sign_of_life_due(now):
-            self._say_opened(now)
+            self.say_opened(now)
 
     def _row(self, now: float) -> AnimatorRow:
         parts = self.parts
@@ -259,7 +259,7 @@ class Session:
             self._words_at = now + HANDOFF_OVERLAP_S_MAX
             parts.narrator.commit(epoch)
             self._user.give_resume(now)
-            self._say_opened(now)
+            self.say_opened(now)
         elif epoch > self.claims.epoch:
             parts.role = Role.FORMER
             parts.narrator.words_held = True
@@ -279,6 +279,12 @@ class Session:
         self.parts.narrator.words_held = True
         self._presence.expect(now)
 
+    def send_away(self, reason: str) -> None:
+        """The viewer shall go on elsewhere, with new tickets for the same session: the origin keeps it."""
+        self.parts.narrator.goaway(reason)
+        self.parts.role = Role.FORMER
+        self._end(reason)
+
     def release(self) -> None:
         """It is another POP's: close what is here, and tell nobody."""
         self.parts.role = Role.FORMER
@@ -286,7 +292,10 @@ class Session:
 
     # --- both ----------------------------------------------------------------------------------------------------
 
-    def _say_opened(self, now: float) -> None:
+    def say_opened(self, now: float) -> None:
+        """Tell the origin that the viewer is here, if it is."""
+        if not self._presence.connected:
+            return
         link = self.links.link
         self._presence.life_shown(now)
         self.parts.send_up(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from core.errors import AdmissionError, Dropped, RemoteProtocolError
+from core.errors import AdmissionError, Dropped, FabricError, RemoteProtocolError
 from core.fabric.bus import Bus, Subscription
 from core.limits import HANDOFFS_AT_ONCE_MAX
 from core.session.claims import Claims
@@ -25,6 +25,8 @@ from edge.transports.link import ViewerLink
 __all__ = ["Sessions"]
 
 _log = logging.getLogger(__name__)
+_SUBSCRIBE_S = 0.25
+"""How often a fabric that is out of reach is asked again for a session that has begun without it."""
 
 
 class _Held:
@@ -141,8 +143,7 @@ class Sessions:
         placeholder = _Held(session, _NO_SUBSCRIPTION)
         self._held[claims.session_id] = placeholder  # before the first await: two offers must not both get in
         try:
-            expected = self._expected.pop(claims.session_id, None)
-            placeholder.subscription = expected or await self._bus.subscribe(down_subject(claims.session_id))
+            placeholder.subscription = await self._subscribe(claims.session_id)
         except BaseException:
             session.fail("fabric-unreachable")
             raise
@@ -151,9 +152,34 @@ class Sessions:
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
         if state is not None:
             self._go_on(session, state)
+        if placeholder.subscription is _NO_SUBSCRIPTION:
+            placeholder.listener = asyncio.create_task(self._listen_later(session, placeholder))
+            self._conductor.add(session)
+            return session
         placeholder.listener = asyncio.create_task(self._listen(session, placeholder.subscription))
         self._conductor.add(session)
         return session
+
+    async def _subscribe(self, session_id: str) -> Subscription:
+        """To what the origin says; to nothing for now, when it is out of reach: the viewer has a ticket all the same."""
+        expected = self._expected.pop(session_id, None)
+        if expected is not None:
+            return expected
+        try:
+            return await self._bus.subscribe(down_subject(session_id))
+        except FabricError as error:
+            if error.code != "unreachable":
+                raise
+            return _NO_SUBSCRIPTION
+
+    async def _listen_later(self, session: Session, held: _Held) -> None:
+        while held.subscription is _NO_SUBSCRIPTION:
+            await asyncio.sleep(_SUBSCRIBE_S)
+            if session.parts.ended:
+                return
+            held.subscription = await self._subscribe(session.claims.session_id)
+        session.say_opened(self._services.clock())  # the origin could not hear of its viewer until now
+        await self._listen(session, held.subscription)
 
     def _go_on(self, session: Session, state: SessionState) -> None:
         now = self._services.clock()

@@ -365,6 +365,7 @@ async def test_at_the_deadline_who_is_left_is_sent_away() -> None:
     await asyncio.wait_for(table.a.drain.wait(), 2.0)
     assert table.a.drain.progress().sent_away == 1
     assert table.link.words("goaway") == [{"reason": "draining"}]
+    assert not table.a.stage.sent_up(messages.Closed)  # its viewer goes on elsewhere with new tickets
 
 
 async def test_a_pop_that_stops_alone_does_not_wait() -> None:

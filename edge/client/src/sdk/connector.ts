@@ -1,4 +1,4 @@
-import type { Link, LinkEvents } from "../transports/link";
+import type { Link, LinkEvents, SoundSource } from "../transports/link";
 import { backoffMs } from "./backoff";
 import {
   asVisavisError,
@@ -217,7 +217,8 @@ export class Connector {
 
   async #open(source: Source, ticket: Ticket, pop: TicketPop, resuming: boolean, signal: AbortSignal): Promise<void> {
     const preview = Boolean(source.aside);
-    const options = { ticket, pop, resuming, preview, signal, ...this.#parts.wishes() };
+    const { onSound } = source;
+    const options = { ticket, pop, resuming, preview, onSound, signal, ...this.#parts.wishes() };
     const link = await this.#parts.openLink(options, {
       onUnit: (unit) => {
         if (source.aside) {
@@ -333,8 +334,8 @@ export class Connector {
   // --- to another POP that is ready for us ---------------------------------------------------------------------
 
   /** Open a link to a POP that the session may move to, beside the one that carries it. @throws VisavisError */
-  async openBeside(pop: TicketPop, aside: LinkEvents): Promise<Source> {
-    const source: Source = { ...this.#newSource(0), aside };
+  async openBeside(pop: TicketPop, aside: LinkEvents, onSound: (sound: SoundSource) => void): Promise<Source> {
+    const source: Source = { ...this.#newSource(0), aside, onSound };
     await this.#open(source, this.#ticket!, pop, true, this.#abort.signal);
     return source;
   }

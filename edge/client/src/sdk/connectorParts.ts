@@ -1,4 +1,4 @@
-import type { Link, LinkEvents, LinkOptions } from "../transports/link";
+import type { Link, LinkEvents, LinkOptions, SoundSource } from "../transports/link";
 import type { UnitReport } from "../transports/messages";
 import { VisavisError } from "./errors";
 import type { ConnectionState } from "./events";
@@ -46,6 +46,8 @@ export interface Source {
   readonly track: number;
   /** Who hears of it instead of the session: it does not carry that yet, or no longer. */
   aside?: LinkEvents | null;
+  /** See LinkOptions. */
+  readonly onSound?: (sound: SoundSource) => void;
 }
 
 /** A second link that is being opened beside the first. */

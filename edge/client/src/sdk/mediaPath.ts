@@ -16,8 +16,8 @@ import { Speaker } from "./speaker";
 const PLAYOUT_NOTE_MS = 50;
 /** Two links that are no further apart play the same: nobody hears the change. */
 const APART_MS_MAX = 10;
-/** Both POPs send for 300 ms at most; so long it is waited until their links are that near. */
-const SWITCH_MS_MAX = 200;
+/** Both POPs send for 300 ms at most, from before the other one counts; so long it is waited until they are that near. */
+const SWITCH_MS_MAX = 120;
 const SWITCH_STEP_MS = 5;
 
 /** What the media path tells its session. */
@@ -65,16 +65,13 @@ export class MediaPath implements FaceDriver {
     if (link !== null) this.speaker.attach(link.sound);
   }
 
-  /** Let a link's sound run where nobody hears it: the session may move there. */
-  prepare(link: Link): void {
+  /** What the speaker has prepared comes from this link: the session may move there. */
+  await(link: Link): void {
     this.#next = link;
-    if (this.clock.playoutDelayMs !== null) link.holdFor?.(this.clock.playoutDelayMs);
-    this.speaker.prepare(link.sound);
   }
 
   /** The session does not move there. */
-  discard(link: Link): void {
-    if (this.#next !== link) return;
+  discard(): void {
     this.#next = null;
     this.speaker.discard();
   }

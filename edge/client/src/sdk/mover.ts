@@ -1,5 +1,5 @@
 import { Succession } from "../stream/succession";
-import type { Link, LinkEvents } from "../transports/link";
+import type { Link, LinkEvents, SoundSource } from "../transports/link";
 import type { UnitReport } from "../transports/messages";
 import { decodeControl, encodeControl } from "../wire/control";
 import type { Source } from "./connectorParts";
@@ -13,13 +13,15 @@ const SOUND_MS_MAX = 1_500;
 /** What a mover moves. */
 export interface MoverParts {
   /** Open a link to another POP beside the one that carries the session. @throws VisavisError */
-  readonly openBeside: (pop: TicketPop, events: LinkEvents) => Promise<Source>;
+  readonly openBeside: (pop: TicketPop, events: LinkEvents, onSound: (sound: SoundSource) => void) => Promise<Source>;
   /** That link carries the session from now on. @returns the one that did. */
   readonly goTo: (source: Source, pop: TicketPop) => Link | null;
-  /** Let its sound run where nobody hears it. */
-  readonly prepare: (link: Link) => void;
+  /** Let a sound run where nobody hears it. */
+  readonly prepare: (sound: SoundSource) => void;
+  /** It comes from this link. */
+  readonly await: (link: Link) => void;
   /** It will not be heard. */
-  readonly discard: (link: Link) => void;
+  readonly discard: () => void;
   /** Draw these units, and hear that link from a media time on at which both are. Resolves when that is so. */
   readonly switchTo: (link: Link, units: readonly UnitReport[]) => Promise<void>;
 }
@@ -63,17 +65,21 @@ export class Mover {
       this.#drop(standby);
     };
     try {
-      standby.source = await this.#parts.openBeside(pop, {
-        onUnit: (unit) => {
-          this.#unit(standby, unit);
+      standby.source = await this.#parts.openBeside(
+        pop,
+        {
+          onUnit: (unit) => {
+            this.#unit(standby, unit);
+          },
+          onControl: (text) => {
+            this.#control(standby, text);
+          },
+          onUnsteady: () => undefined,
+          onDegraded: () => undefined,
+          onLost: give,
         },
-        onControl: (text) => {
-          this.#control(standby, text);
-        },
-        onUnsteady: () => undefined,
-        onDegraded: () => undefined,
-        onLost: give,
-      });
+        this.#parts.prepare,
+      );
     } catch {
       give();
       return;
@@ -83,7 +89,7 @@ export class Mover {
       return;
     }
     standby.preparedMs = performance.now();
-    this.#parts.prepare(standby.source.link!);
+    this.#parts.await(standby.source.link!);
   }
 
   /** The session stays where it is. @param data of the POP's `stay`. */
@@ -104,10 +110,8 @@ export class Mover {
   #drop(standby: Standby): void {
     if (this.#standby !== standby) return;
     this.#standby = null;
-    const link = standby.source?.link ?? null;
-    if (link === null) return;
-    this.#parts.discard(link);
-    link.close(false);
+    this.#parts.discard();
+    standby.source?.link?.close(false);
   }
 
   #unit(standby: Standby, unit: UnitReport): void {

@@ -61,13 +61,16 @@ export class Session extends TypedEmitter<SessionEvents> {
     });
     this.#connector = this.#makeConnector();
     this.#mover = new Mover({
-      openBeside: (pop, events) => this.#connector.openBeside(pop, events),
+      openBeside: (pop, events, onSound) => this.#connector.openBeside(pop, events, onSound),
       goTo: (source, pop) => this.#connector.goTo(source, pop),
-      prepare: (link) => {
-        this.#media.prepare(link);
+      prepare: (sound) => {
+        this.#media.speaker.prepare(sound);
       },
-      discard: (link) => {
-        this.#media.discard(link);
+      await: (link) => {
+        this.#media.await(link);
+      },
+      discard: () => {
+        this.#media.discard();
       },
       switchTo: (link, units) => this.#media.switchTo(link, units),
     });

@@ -90,8 +90,7 @@ export class Speaker {
     const next = this.#next;
     this.#next = null;
     if (next === null) return;
-    if (next.node !== null) next.source?.disconnect(next.node);
-    next.node?.disconnect();
+    unplug(next.source, next.node);
     next.element?.pause();
     if (next.element) next.element.srcObject = null;
   }
@@ -113,8 +112,7 @@ export class Speaker {
     this.#source = next.source;
     if (next.element !== null) this.#element = next.element;
     setTimeout(() => {
-      if (former.node !== null) former.source?.disconnect(former.node);
-      former.node?.disconnect();
+      unplug(former.source, former.node);
       if (former.element === this.#element) return;
       former.element.pause();
       former.element.srcObject = null;
@@ -171,6 +169,17 @@ export class Speaker {
     this.#node?.disconnect();
     void this.#context?.close();
   }
+}
+
+/** A link that has closed its sound meanwhile has unplugged it itself. */
+function unplug(source: AudioNode | null, node: GainNode | null): void {
+  if (node === null) return;
+  try {
+    source?.disconnect(node);
+  } catch {
+    // It was not connected any more.
+  }
+  node.disconnect();
 }
 
 function volumeCanBeSet(element: HTMLAudioElement): boolean {

@@ -82,6 +82,7 @@ export class WebRtcLink implements Link {
     this.#channel.binaryType = "arraybuffer";
     this.#transceiver = this.#peer.addTransceiver(options.microphone ?? "audio", { direction: options.direction });
     this.sound.stream.addTrack(this.#transceiver.receiver.track);
+    options.onSound?.(this.sound);
     this.#worker = this.motion === "none" ? null : this.#startWorker(options.direction === "sendrecv");
     if (options.preview === true) this.#note({ type: "previews" });
     this.#listen();
@@ -107,11 +108,6 @@ export class WebRtcLink implements Link {
 
   async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
     await this.#transceiver.sender.replaceTrack(track);
-  }
-
-  holdFor(delayMs: number): void {
-    const receiver: { jitterBufferTarget?: number | null } = this.#transceiver.receiver;
-    if (receiver.jitterBufferTarget !== undefined) receiver.jitterBufferTarget = Math.min(4_000, Math.max(0, delayMs));
   }
 
   get canSend(): boolean {

@@ -148,7 +148,7 @@ export class WebTransportLink implements Link {
     this.#note({ type: "close" });
   }
 
-  async #connect({ ticket, pop, transport, microphone, signal, preview }: LinkOptions): Promise<void> {
+  async #connect({ ticket, pop, transport, microphone, signal, preview, onSound }: LinkOptions): Promise<void> {
     if (preview === true) this.#note({ type: "previews" });
     signal.addEventListener("abort", () => {
       this.#settle(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
@@ -163,6 +163,7 @@ export class WebTransportLink implements Link {
       certificateHashes: certificateHashes.map(fromBase64),
     });
     await Promise.all([ready, this.#openOutput(timeoutMs)]);
+    onSound?.(this.sound);
     this.#wire(this.#output!);
     const proof = (await ticket.key?.prove("CONNECT", sessionUrl, pop.token)) ?? "";
     const silent = `The media server (${pop.name}) does not answer. A firewall may block UDP; it is tried again by itself.`;
