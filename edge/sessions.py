@@ -161,7 +161,7 @@ class Sessions:
         return session
 
     async def _subscribe(self, session_id: str) -> Subscription:
-        """To what the origin says; to nothing for now, when it is out of reach: the viewer has a ticket all the same."""
+        """To what the origin says; to nothing for now, if it is out of reach: the viewer has a ticket all the same."""
         expected = self._expected.pop(session_id, None)
         if expected is not None:
             return expected

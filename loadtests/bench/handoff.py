@@ -19,7 +19,7 @@ from core.stream.playout import MotionSource
 from core.wire.access_unit import AccessUnitFlags
 from loadtests.bench.harness import Result, percentile
 from loadtests.recording import Recording
-from loadtests.stack import Stack, another_pop, local_stack
+from loadtests.stack import Pop, Stack, another_pop, local_stack
 from loadtests.viewer import TransportChoice, Viewer, ViewerError
 
 __all__ = ["DESCRIPTION", "Noticed", "add_arguments", "noticed", "run", "speaking"]
@@ -29,6 +29,8 @@ DESCRIPTION = "sessions that move to another POP in the middle of a sentence: wh
 _QUESTION: Final = "Tell me a long story about yourself."
 _SPEECH_S_MAX: Final = 20.0
 _MOVE_S_MAX: Final = 20.0
+_PLACEMENTS_MAX: Final = 12
+"""Sessions opened until one is placed at the POP that is about to die."""
 _BEFORE_S, _AFTER_S = 0.5, 0.8
 _TALKING_S: Final = 1.2
 """So long the voice has been heard when a session is moved."""
@@ -37,6 +39,7 @@ _TALKING_S: Final = 1.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's own flags."""
     parser.add_argument("--handoffs", type=int, default=10, help="moves, half of them over each transport (default 10)")
+    parser.add_argument("--kills", type=int, default=2, help="POPs killed while their character speaks (default 2)")
 
 
 @dataclass(slots=True)
@@ -100,6 +103,8 @@ class _Tally:
     seen: list[Noticed] = field(default_factory=list)
     unmoved: list[Noticed] = field(default_factory=list)
     stalls_s: list[float] = field(default_factory=list)
+    away_s: list[float] = field(default_factory=list)
+    voice_again_s: list[float] = field(default_factory=list)
     transcript_kept: bool = True
 
 
@@ -128,6 +133,38 @@ async def _one_move(viewer: Viewer, fabric: OpenFabric, epoch: int, tally: _Tall
     tally.stalls_s.append(max((after - before for before, after in pairwise(drawn)), default=0.0))
     tally.transcript_kept &= _words(viewer)[: len(words_before)] == words_before and len(_words(viewer)) > 0
     return answer.epoch
+
+
+async def _one_kill(stack: Stack, doomed: Pop, transport: TransportChoice, tally: _Tally) -> None:
+    """A POP dies while its character speaks: how long until the viewer has a face and a voice again."""
+    for _ in range(_PLACEMENTS_MAX):
+        async with Viewer.connect(origin=stack.origin_url, transport=transport) as viewer:
+            if viewer.ticket.pop_name == doomed.name:
+                await _kill(viewer, doomed, tally)
+                return
+    tally.failures.append("nobody-placed-there")
+
+
+async def _kill(viewer: Viewer, doomed: Pop, tally: _Tally) -> None:
+    viewer.send_text(_QUESTION)
+    if not await viewer.wait_until(speaking, _SPEECH_S_MAX):
+        tally.failures.append("never-spoke")
+        return
+    before = _words(viewer)
+    surviving = asyncio.create_task(viewer.survive())
+    await asyncio.sleep(0)
+    doomed.kill()
+    killed_at = viewer.now
+    try:
+        tally.away_s.append(await surviving)
+    except ViewerError as error:
+        tally.failures.append(f"kill-{error.code}")
+        return
+    resumed_at = viewer.now
+    if await viewer.wait_until(lambda v: any(b.voice and b.at > resumed_at for b in v.recording.heard), 5.0):
+        tally.voice_again_s.append(viewer.now - killed_at)
+    await viewer.wait_until(lambda v: len(_words(v)) > len(before), 3.0)
+    tally.transcript_kept &= _words(viewer)[: len(before)] == before and len(_words(viewer)) > len(before)
 
 
 def _words(viewer: Viewer) -> list[str]:
@@ -165,6 +202,10 @@ def run(options: argparse.Namespace) -> Result:
     handoffs = min(options.handoffs, 6) if options.quick else options.handoffs
     with local_stack() as stack, another_pop(stack, "second"):
         tally = asyncio.run(_measure(stack, handoffs))
+        kinds: tuple[TransportChoice, ...] = ("webrtc", "webtransport")
+        for number in range(options.kills):
+            with another_pop(stack, f"doomed-{number}") as doomed:
+                asyncio.run(_one_kill(stack, doomed, kinds[number % 2], tally))
     figures: dict[str, float] = {
         "handoffs": tally.moves,
         "handoffs_failed": len(tally.failures),
@@ -179,6 +220,10 @@ def run(options: argparse.Namespace) -> Result:
         figures["overlap_ms_max"] = 1e3 * max(tally.overlaps_s)
         figures["overlap_ms_p50"] = 1e3 * percentile(tally.overlaps_s, 50)
         figures["invited_to_committed_ms_p50"] = 1e3 * percentile(tally.invited_s, 50)
+    if tally.away_s:
+        figures["pop_kill_resume_s_max"] = max(tally.away_s)
+    if tally.voice_again_s:
+        figures["pop_kill_voice_again_s_max"] = max(tally.voice_again_s)
     details: dict[str, Any] = {
         "failures": tally.failures,
         "viewer_stall_ms_max": round(1e3 * max(tally.stalls_s, default=0.0), 1),
