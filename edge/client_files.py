@@ -20,6 +20,8 @@ _TYPES: Final = {
     ".json": "application/json",
     ".map": "application/json",
     ".svg": "image/svg+xml",
+    ".glb": "model/gltf-binary",
+    ".vrm": "model/gltf-binary",
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",

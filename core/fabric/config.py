@@ -27,6 +27,9 @@ class FabricConfig:
     url: str = setting("nats://127.0.0.1:4222", help="the nearest NATS server; several with commas")
     token: str = setting("", help="what the NATS server asks of clients", secret=True)
     domain: str = setting("hub", help="JetStream domain that has the records")
+    mirror: str = setting(
+        "", help="JetStream domain of the leaf node beside a POP, which keeps a copy of the records; empty: none does"
+    )
     namespace: str = setting("visavis", help="name of the bucket, and first token of all subjects on NATS")
     connect_s: float = setting(10.0, help="how long to look for the fabric at start", minimum=0.1, maximum=300)
 

@@ -84,10 +84,11 @@ class NatsStore:
         dropped: answers and changes that were not what JetStream or this store writes, and were ignored.
     """
 
-    def __init__(self, link: NatsLink, bucket: str, domain: str) -> None:
+    def __init__(self, link: NatsLink, bucket: str, domain: str, *, stream: str = "") -> None:
         self._link = link
         self._bucket = bucket
-        self._stream = f"KV_{bucket}"
+        self._domain = domain
+        self._stream = stream or f"KV_{bucket}"
         self._api = f"$JS.{domain}.API"
         self._marks: dict[str, str] = {}
         self._watches: set[NatsWatch] = set()
@@ -100,12 +101,20 @@ class NatsStore:
 
         Raises: ConfigError: bucket or domain are no names; FabricError: `unreachable`, the domain does not answer.
         """
-        for what, name in (("bucket", bucket), ("domain", domain)):
+        store = cls(link, bucket, domain)
+        store.check_names()
+        await store.prepare()
+        return store
+
+    def check_names(self) -> None:
+        """Raises: ConfigError: bucket or domain are no names."""
+        for what, name in (("bucket", self._bucket), ("domain", self._domain)):
             if not name or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
                 raise ConfigError(f"fabric.{what} {name!r} is no name; use letters, digits, - and _")
-        store = cls(link, bucket, domain)
-        await store._ensure_stream()
-        return store
+
+    async def prepare(self) -> None:
+        """Make the bucket if it is not there. Raises: FabricError: `unreachable`, the domain does not answer."""
+        await self._ensure_stream()
 
     async def _ensure_stream(self) -> bool:
         """Whether it had to be made."""
@@ -260,7 +269,7 @@ class NatsStore:
         """See `Store.keys`."""
         if self._closed:
             raise FabricError("unreachable", "the store is closed")
-        return sorted(await read_once(self._link, self._api, self._bucket, prefix))
+        return sorted(await read_once(self._link, self._api, self._bucket, prefix, self._stream))
 
     async def watch(self, prefix: str, from_revision: int = 0) -> EntryInbox:
         """See `Store.watch`. Goes on over reconnections and wiped buckets, deletions included."""

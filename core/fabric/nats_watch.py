@@ -91,10 +91,11 @@ def _place(reply: str) -> _Place | None:
 class _Consumer:
     """One ephemeral push consumer: hands over messages in order until a gap, a silence or the end."""
 
-    def __init__(self, link: NatsLink, api: str, bucket: str) -> None:
+    def __init__(self, link: NatsLink, api: str, bucket: str, stream: str = "") -> None:
         self._link = link
         self._api = api
         self._bucket = bucket
+        self._stream = stream or f"KV_{bucket}"
         self._delivered = 0
         self._end: Callable[[], None] | None = None
         self.broken = asyncio.Event()
@@ -123,7 +124,7 @@ class _Consumer:
             "mem_storage": True,
             "num_replicas": 1,
         }
-        stream = f"KV_{self._bucket}"
+        stream = self._stream
         body = msgspec.json.encode({"stream_name": stream, "config": config})
         try:
             info: _ConsumerInfo = await ask(self._link, f"{self._api}.CONSUMER.CREATE.{stream}", body, _ConsumerInfo)
@@ -179,8 +180,13 @@ async def ask(link: NatsLink, subject: str, body: bytes, answer: type[Any]) -> A
     return info
 
 
-async def read_once(link: NatsLink, api: str, bucket: str, prefix: str) -> set[str]:
-    """The live keys with this prefix. Raises: FabricError: `unreachable`, `timeout`."""
+async def read_once(link: NatsLink, api: str, bucket: str, prefix: str, stream: str = "") -> set[str]:
+    """The live keys with this prefix.
+
+    Args:
+        stream: that has the bucket; empty: its own.
+    Raises: FabricError: `unreachable`, `timeout`.
+    """
     alive: set[str] = set()
     complete = asyncio.Event()
     expected: int | None = None
@@ -197,7 +203,7 @@ async def read_once(link: NatsLink, api: str, bucket: str, prefix: str) -> set[s
         if pending == 0 or seen == expected:
             complete.set()
 
-    consumer = _Consumer(link, api, bucket)
+    consumer = _Consumer(link, api, bucket, stream)
     try:
         expected = await consumer.open(prefix, 1, on_change, headers_only=True)
         if expected > seen:

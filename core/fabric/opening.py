@@ -94,6 +94,7 @@ async def _choose(
         return ends
     try:
         from core.fabric.nats import NatsBus, NatsLink
+        from core.fabric.nats_mirror import MirroredStore
         from core.fabric.nats_store import NatsStore
     except ImportError:
         raise ConfigError('fabric needs the NATS client; install it with `pip install "visavis[nats]"`') from None
@@ -106,7 +107,11 @@ async def _choose(
     stack.push_async_callback(nats_bus.aclose)
     store: Store
     if config.store == "nats":
-        store = await NatsStore.open(link, bucket=config.namespace, domain=config.domain)
+        bucket, domain = config.namespace, config.domain
+        if config.mirror:
+            store = await MirroredStore.open(link, bucket=bucket, domain=domain, mirror_domain=config.mirror)
+        else:
+            store = await NatsStore.open(link, bucket=bucket, domain=domain)
         stack.push_async_callback(store.aclose)
     else:
         assert ends is not None  # `needs_socket`

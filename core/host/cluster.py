@@ -73,7 +73,11 @@ def plan(config: RunConfig, options: argparse.Namespace) -> tuple[list[ChildSpec
             "edge.origin_url": f"http://{_HOST}:{origin_port}",
             "edge.issuer": origin.issuer,
         }
-        specs.append(_process(f"edge {name}", "edge", port, options, {**settings, **_fabric(leaves[name][1])}))
+        specs.append(
+            _process(
+                f"edge {name}", "edge", port, options, {**settings, **_fabric(leaves[name][1]), "fabric.mirror": name}
+            )
+        )
         urls.append(f"http://localhost:{port}/")
     return specs, urls
 

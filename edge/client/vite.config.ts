@@ -15,6 +15,8 @@ export default defineConfig({
     emptyOutDir: true,
     target: "es2022",
     sourcemap: true,
+    // What is bundled asks that its licence goes with it.
+    license: { fileName: "licenses.md" },
     reportCompressedSize: true,
     rolldownOptions: { input: pages },
   },

@@ -113,6 +113,7 @@ async def pop(tmp_path: Path) -> AsyncIterator[Pop]:
     (static / "assets" / "index-abc123.js").write_text("export {}")
     (static / "sdk" / "visavis.js").write_text("export {}")
     (static / "puppet.json").write_text("{}")
+    (static / "pip.vrm").write_bytes(b"glTF")
     made = Pop(static)
     yield made
     await made.http.aclose()
@@ -258,6 +259,7 @@ async def test_the_page(pop: Pop) -> None:
     assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert "immutable" in script.headers["Cache-Control"]
     assert (await pop.http.get("/puppet.json")).headers["Cache-Control"] == "no-cache"
+    assert (await pop.http.get("/pip.vrm")).headers["Content-Type"] == "model/gltf-binary"
     assert (await pop.http.get("/sdk/visavis.js")).headers["Access-Control-Allow-Origin"] == "*"
     for path in ("/../config.py", "/%2e%2e/config.py", "/assets/../../x", "/nothing.js"):
         assert code(await pop.http.get(path), 404) == "not-found"

@@ -112,6 +112,14 @@ def nats_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
     stop_nats(servers)
 
 
+@pytest.fixture
+def own_nats(tmp_path: Path) -> Iterator[Nats]:
+    """For tests that stop or wipe servers."""
+    servers = start_nats(tmp_path)
+    yield servers
+    stop_nats(servers)
+
+
 BUCKETS = itertools.count()
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +11,7 @@ from core.errors import FabricError
 from core.fabric.bus import Message
 from core.fabric.nats import NatsBus, NatsLink
 from core.fabric.nats_store import NatsStore
-from tests.core.fabric.conftest import Nats, free_ports, nats_fabric, start_nats, stop_nats, until, wait_linked
-
-
-@pytest.fixture
-def own_nats(tmp_path: Path) -> Iterator[Nats]:
-    """For tests that stop or wipe servers."""
-    servers = start_nats(tmp_path)
-    yield servers
-    stop_nats(servers)
+from tests.core.fabric.conftest import Nats, free_ports, nats_fabric, until, wait_linked
 
 
 async def test_nobody_there() -> None:

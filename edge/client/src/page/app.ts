@@ -6,6 +6,7 @@ import { DockView } from "./dock";
 import { byId } from "./dom";
 import { LevelMeter } from "./levelMeter";
 import { forget, recall, remember } from "./memory";
+import { ModelDoor } from "./modelDoor";
 import { errorNotice, MICROPHONE_LOST_NOTICE, retryNotice, SOUND_NOTICE, type NoticeAction } from "./notices";
 import { NoticeView } from "./noticeView";
 import { loadSettings } from "./settings";
@@ -42,6 +43,9 @@ export class App {
   readonly #meter: LevelMeter;
   readonly #dock: DockView;
   readonly #notice: NoticeView;
+  readonly #door = new ModelDoor(this.#stage, (notice) => {
+    this.#notice.show(notice);
+  });
   #session: Session | null = null;
   #mode: Mode = "talk";
   #starting = false;
@@ -105,6 +109,7 @@ export class App {
     this.#transcript.restore();
     const query = new URLSearchParams(location.search);
     void this.#stage.load(query.get("character") ?? DEFAULT_CHARACTER);
+    this.#door.openAddress(query.get("model"));
     const before = recall("mode", "tab");
     if (before === "talk" || before === "type") await this.#start((await microphoneAllowed()) ? before : "type");
   }
@@ -266,7 +271,7 @@ export class App {
     this.#dock.setConnected(state === "connected");
     if (state === "connected") {
       if (!resumed) this.#transcript.newConversation();
-      if (this.#notice.shown !== SOUND_NOTICE) this.#notice.hide();
+      if (this.#notice.shown?.stays !== true) this.#notice.hide();
       this.#pill("connected", "quiet");
       if (document.activeElement === document.body) this.#dock.focus(this.#mode === "type");
       return;

@@ -8,6 +8,8 @@ export interface Notice {
   readonly title: string;
   readonly text: string;
   readonly actions: readonly NoticeAction[];
+  /** Not about the connection: it stays when that is made. */
+  readonly stays?: boolean;
 }
 
 export const ACTION_LABELS: Readonly<Record<NoticeAction, string>> = {
@@ -65,6 +67,7 @@ export const SOUND_NOTICE: Notice = {
   title: "The sound is off",
   text: "Your browser waits for a click before it plays sound.",
   actions: ["sound"],
+  stays: true,
 };
 
 export const MICROPHONE_LOST_NOTICE: Notice = {
@@ -72,3 +75,8 @@ export const MICROPHONE_LOST_NOTICE: Notice = {
   text: "It was unplugged or taken away. You can go on typing, or plug it in again.",
   actions: ["talk", "dismiss"],
 };
+
+/** A face that was asked for is not there; the one before it goes on. @param text a whole sentence. */
+export function modelNotice(text: string): Notice {
+  return { title: "That face cannot be used", text, actions: ["dismiss"], stays: true };
+}
