@@ -33,8 +33,9 @@ run-cluster: setup ## A NATS hub, two leaf nodes, an origin and two POPs, all on
 
 setup: $(STAMPS)/project edge/static/index.html ## Prepare everything without starting anything
 
-test: setup ## All tests; installs Chromium for those in the browser if it can
+test: setup ## All tests; installs Chromium for those in the browser if it can, and a TURN relay
 	@.ci/chromium
+	@.ci/coturn
 	$(call say,pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 	$(call say,vitest)

@@ -96,11 +96,8 @@ def _connect_sources(config: EdgeConfig) -> tuple[str, ...]:
     sources = [_web_origin(config.origin_url), *config.connect_sources]
     if config.public_url:
         sources.append(_web_origin(config.public_url))
-    if config.on_loopback:
-        origin_port = urlsplit(config.origin_url).port
-        own_port = 0 if config.page_port else config.port  # the page of a POP of many processes meets all of them
-        ports = {str(port) if port else "*" for port in (own_port, origin_port)}
-        sources += [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in sorted(ports)]
+    if config.on_loopback:  # other POPs of this machine are on other ports, and tickets name them
+        sources += ["http://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*"]
     if config.webtransport:
         own_port = config.port if config.webtransport_port is None else config.webtransport_port
         sources.append(config.webtransport_url(0 if config.page_port else own_port))

@@ -16,6 +16,8 @@ import type { Ticket, TicketPop } from "./ticket";
 
 /** Units come at least every 80 ms; after this long without one, a second link is tried beside the first. */
 export const TROUBLE_MS = 700;
+/** After this long the POP is asked whether it is there at all: a machine that refuses says so at once. */
+const SUSPICION_MS = 350;
 /** After this long without a unit the link is dead, whatever it says of itself. */
 const SILENCE_MS_MAX = 3_000;
 /** An attempt to move to a second link is given up after this: the network may have changed once more meanwhile. */
@@ -75,6 +77,7 @@ export class Connector {
   #wake: (() => void) | null = null;
   #ticking: ReturnType<typeof setInterval> | null = null;
   #silentTicks = 0;
+  #suspected: Source | null = null;
 
   constructor(parts: ConnectorParts, events: ConnectorEvents) {
     this.#parts = parts;
@@ -480,6 +483,7 @@ export class Connector {
     this.#silentTicks = silentMs > TROUBLE_MS ? this.#silentTicks + 1 : 0;
     const silent = this.#silentTicks > 1 || this.#lost !== null;
     const race = this.#race;
+    if (race === null && !silent && silentMs > SUSPICION_MS) void this.#suspect(source);
     if (race !== null) {
       const recovered = race.bySilence && !race.source.heard && source.health.steady(nowMs);
       if (recovered) race.abort.abort(new VisavisError("connection-timeout", "The first link recovered."));
@@ -493,6 +497,16 @@ export class Connector {
     }
     if (!silent) this.#tell("connected");
   };
+
+  /** Ask a POP that went silent whether it is there; when it is not, do not wait for more silence. */
+  async #suspect(source: Source): Promise<void> {
+    if (this.#suspected === source || !this.#mayGoElsewhere()) return;
+    this.#suspected = source;
+    const answers = await this.#parts.answers(this.#pop!, this.#abort.signal);
+    this.#suspected = null;
+    if (!answers && this.#source === source && silenceOf(source, performance.now()) > SUSPICION_MS)
+      this.#tryOther(true);
+  }
 
   /** Tell a state that is not told yet. */
   #tell(state: "connected" | "switching"): void {
