@@ -64,6 +64,17 @@ class Stack:
                 waiting.append(child)
         return found
 
+    def workers(self) -> dict[int, str]:
+        """Pid → name of the origin's worker processes; they are nobody's children once their origin was killed."""
+        folder = str(self.directory)
+        found: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+                if entry.name.isdigit() and "origin.workers" in words and any(folder in word for word in words):
+                    found[int(entry.name)] = words[words.index("--name") + 1]
+        return found
+
 
 @contextlib.contextmanager
 def local_stack(*settings: str, log: Path | None = None) -> Iterator[Stack]:

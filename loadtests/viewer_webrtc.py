@@ -114,7 +114,7 @@ class WebRtcConnection:
         if self._ticket.key is not None:
             headers["Authorization"] = f"DPoP {self._token}"
             headers["DPoP"] = self._ticket.key.prove("POST", url, self._token)
-        async with http_client() as http:
+        async with http_client(url) as http:
             try:
                 response = await http.post(url, content=offer.encode(), headers=headers)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -156,7 +156,7 @@ class WebRtcConnection:
         if farewell and self._location is not None:
             headers = {"Authorization": f"Bearer {self._token}"}
             with contextlib.suppress(httpx.HTTPError):
-                async with http_client(_CLOSE_TIMEOUT_S) as http:
+                async with http_client(self._location, _CLOSE_TIMEOUT_S) as http:
                     await http.delete(self._location, headers=headers)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._peer.close(), _CLOSE_TIMEOUT_S)

@@ -152,10 +152,13 @@ async def _serve(
         await shared.start()
     metrics = OriginMetrics(metrics_registry("origin", __version__))
     host, port = listener.getsockname()[:2]
-    local = Sessions(shared, fabric.bus, on_turn=metrics.count_turn, on_count=metrics.sessions.set)
+    count, answer = metrics.sessions.set, metrics.answer.observe
+    local = Sessions(
+        shared, fabric.bus, on_turn=metrics.count_turn, on_count=(lambda local: None) if config.workers else count
+    )
     sessions: SessionRunner = local
     if config.workers:
-        workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, metrics.answer.observe)
+        workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, answer, count)
         sessions = workers
     issuer = config.issuer or _url(host, port)
     clock = SystemClock()

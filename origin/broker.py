@@ -114,6 +114,7 @@ class Broker:
         self.clock = clock
         self._bus = bus
         self.pops = Pops(store, clock.monotonic)
+        self._key = key
         self._office = TicketOffice(shared.config, shared.characters, self.pops, key, issuer=issuer)
         self.requests = RequestBook(store, clock)
         self._held: dict[str, str] = {}
@@ -179,6 +180,8 @@ class Broker:
         self._opening[wanted.key_id] += 1
         try:
             placed = await self._office.place(session_id, record, rtt_ms=wanted.rtt_ms)
+            for name in placed:
+                self.sessions.announce(name, self._key.key_id)
             record = msgspec.structs.replace(record.with_tenure(first_tenure(placed)), offered_at=now)
             await self.store.create(SESSIONS_PREFIX + session_id, msgspec.json.encode(record))
             self._held[session_id] = wanted.key_id

@@ -75,7 +75,9 @@ class PoolConfig:
     workers_max: int = setting(0, help="most workers; 0: as many as there are at start", minimum=0, maximum=1_000)
     ready_s: float = setting(60.0, help="a worker that takes longer to warm up is replaced", minimum=1, maximum=3_600)
     idle_s: float = setting(60.0, help="so long too many workers are kept", minimum=0, maximum=86_400)
-    name: str = setting("worker", help="first part of the names of the workers that this origin starts")
+    name: str = setting(
+        "worker", help="first part of the names of this origin's workers; its own for each origin of a fabric"
+    )
     aws_group: str = setting("", help="name of the Auto Scaling group")
     aws_region: str = setting("", help="its region; empty: as the AWS configuration says")
 

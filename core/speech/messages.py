@@ -30,6 +30,7 @@ __all__ = [
     "PhonemeSpan",
     "Playout",
     "PopPresence",
+    "Prepare",
     "Ready",
     "ReplyText",
     "SessionEnd",
@@ -46,10 +47,13 @@ __all__ = [
     "VoiceFormat",
     "WordSpan",
     "decode_down",
+    "decode_prepare",
     "decode_presence",
     "decode_up",
     "down_subject",
     "encode",
+    "encode_prepare",
+    "prepare_subject",
     "presence_subject",
     "session_of_presence",
     "up_subject",
@@ -70,6 +74,21 @@ def up_subject(session_id: str) -> str:
 def down_subject(session_id: str) -> str:
     """Subject on which the origin speaks to the POP."""
     return f"session.{session_id}.down"
+
+
+def prepare_subject(pop: str) -> str:
+    """Subject on which the origin announces to a POP that somebody has a ticket for it."""
+    return f"pop.{pop}.prepare"
+
+
+class Prepare(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket was minted for this POP.
+
+    Attributes:
+        key_id: `kid` of the key that signs it.
+    """
+
+    key_id: str
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
@@ -393,6 +412,7 @@ def session_of_presence(subject: str) -> str:
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
+_prepare: Final[msgspec.msgpack.Decoder[Prepare]] = msgspec.msgpack.Decoder(Prepare)
 _up: Final[msgspec.msgpack.Decoder[UpMessage]] = msgspec.msgpack.Decoder(UpMessage)
 _presence: Final = msgspec.msgpack.Decoder(PopPresence)
 _down: Final[msgspec.msgpack.Decoder[DownMessage]] = msgspec.msgpack.Decoder(DownMessage)
@@ -401,6 +421,19 @@ _down: Final[msgspec.msgpack.Decoder[DownMessage]] = msgspec.msgpack.Decoder(Dow
 def encode(message: UpMessage | DownMessage | PopPresence) -> bytes:
     """Bytes of one message, at most limits.FABRIC_MESSAGE_SIZE_BYTES_MAX for any valid content."""
     return _encoder.encode(message)
+
+
+def encode_prepare(prepare: Prepare) -> bytes:
+    """Bytes of an announcement."""
+    return _encoder.encode(prepare)
+
+
+def decode_prepare(data: bytes) -> Prepare:
+    """Raises: RemoteProtocolError: code `bad-message`."""
+    try:
+        return _prepare.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError("bad-message", str(error)) from error
 
 
 def decode_up(data: bytes) -> UpMessage:

@@ -1,9 +1,8 @@
-"""`visavis workers`: who the workers of a running origin are, and draining one."""
+"""`visavis workers`: who the workers of a running origin are, and draining one; `visavis worker`: being one."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,33 @@ from typing import TYPE_CHECKING, Any
 from core.errors import FabricError, VisavisError
 from core.fabric.config import FabricConfig
 from core.host.config import add_config_arguments, load_config, overrides_from
-from core.limits import RELEASE_S_MAX
+from core.limits import RELEASE_S_MAX, WORKER_RECOVERY_S_MAX
 from origin.config import OriginConfig
+from origin.workers.arguments import add_worker_arguments
 
 if TYPE_CHECKING:
     from core.host.cli import Subparsers
     from origin.workers.messages import Control, Controlled
 
-__all__ = ["register"]
+__all__ = ["register", "register_worker"]
+
+
+def register_worker(subparsers: Subparsers) -> None:
+    """Add `visavis worker`."""
+    parser = subparsers.add_parser(
+        "worker",
+        help="run a worker process that answers in the sessions of an origin",
+        description="Run a worker process on the fabric of an origin. Ctrl-C stops it.",
+        epilog="Exit codes: 0 stopped, 2 wrong use, 3 another process has taken its name.",
+    )
+    add_worker_arguments(parser)
+    parser.set_defaults(handler=_worker)
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from origin.workers.process import work
+
+    return work(options)
 
 
 def register(subparsers: Subparsers) -> None:
@@ -40,6 +58,8 @@ def register(subparsers: Subparsers) -> None:
 
 
 def _workers(options: argparse.Namespace) -> int:
+    import asyncio
+
     from origin.workers.messages import Control
 
     answer = asyncio.run(_ask(options, Control(drain=options.name if options.what == "drain" else "")))
@@ -61,7 +81,7 @@ async def _ask(options: argparse.Namespace, control: Control) -> Controlled:
     overrides = overrides_from(options)
     origin = load_config(OriginConfig, section="origin", path=options.config, overrides=overrides)
     config = load_config(FabricConfig, section="fabric", path=options.config, overrides=overrides)
-    timeout_s = RELEASE_S_MAX + 10.0 if control.drain else 3.0
+    timeout_s = RELEASE_S_MAX + WORKER_RECOVERY_S_MAX + 10.0 if control.drain else 3.0
     try:
         async with await join_fabric(config, origin.fabric) as fabric:
             return decode_controlled(await fabric.bus.request(CONTROL_SUBJECT, encode(control), timeout_s))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from core.errors import RemoteProtocolError
 from core.fabric.bus import Bus, Message, Subscription
 from core.fabric.stepping import perform
 from core.fabric.store import Store
-from core.limits import WORKER_WAIT_S_MAX
+from core.limits import RELEASE_S_MAX, WORKER_RECOVERY_S_MAX, WORKER_WAIT_S_MAX
 from core.session.claims import MODE_CONVERSATION
 from origin.agent.session import AgentSession
 from origin.dialogue.character import Character
@@ -59,10 +60,21 @@ class WorkerSessions:
     Args:
         local: runs what no worker can: mirrors, and sessions of somebody else's agent.
         keeper: watches the workers and decides how many there are.
+        on_count: told again and again how many sessions there are.
     """
 
-    def __init__(self, local: Sessions, keeper: Keeper, bus: Bus, store: Store, *, open_s_max: float) -> None:
+    def __init__(
+        self,
+        local: Sessions,
+        keeper: Keeper,
+        bus: Bus,
+        store: Store,
+        *,
+        open_s_max: float,
+        on_count: Callable[[int], None] = lambda count: None,
+    ) -> None:
         self._local = local
+        self._on_count = on_count
         self.keeper = keeper
         self._bus = bus
         self._store = store
@@ -87,6 +99,10 @@ class WorkerSessions:
     def agent(self, session_id: str) -> AgentSession | None:
         """See `SessionRunner.agent`."""
         return self._local.agent(session_id)
+
+    def announce(self, pop: str, key_id: str) -> None:
+        """See `SessionRunner.announce`."""
+        self._local.announce(pop, key_id)
 
     async def start(self, session_id: str, character: Character, mode: str, *, on_ended: Ended) -> None:
         """See `SessionRunner.start`. Raises: ProblemError: `no-worker`, none is warm or will be soon."""
@@ -125,6 +141,8 @@ class WorkerSessions:
         placement = self._placements.placed.get(session_id)
         if placement is None:
             self._local.end(session_id, reason)
+        elif placement.over:
+            self._placements.unwanted.add(session_id)  # it is on its way to another worker
         else:
             self._placements.spawn(self._placements.end(placement, reason), f"end {session_id}")
 
@@ -177,6 +195,7 @@ class WorkerSessions:
         """What no news told."""
         while True:
             await asyncio.sleep(_TEND_S)
+            self._on_count(self.count)
             now = asyncio.get_running_loop().time()
             for placement in list(self._placements.placed.values()):
                 view = self.keeper.fleet.views.get(placement.worker)
@@ -223,7 +242,9 @@ class WorkerSessions:
     def _named(self, status: Status, hosted: Hosted, now: float) -> None:
         placement = self._placements.placed.get(hosted.session)
         if placement is None:
-            if hosted.generation and not self._placements.closing:  # of before this origin's start
+            known = hosted.request in self._placements.gone  # a status that was sent before its end
+            if hosted.generation and not known and not self._placements.closing:  # of before this origin's start
+                self.keeper.fleet.adopt(hosted)
                 self._placements.placed[hosted.session] = Placement(
                     session=hosted.session,
                     character=hosted.character,
@@ -254,6 +275,10 @@ class WorkerSessions:
                 )
         self._placements.changed.set()
 
+    async def move(self, session_id: str, wait_s: float = RELEASE_S_MAX) -> bool:
+        """See `Mover.move`."""
+        return await self._mover.move(session_id, wait_s)
+
     async def drain(self, name: str) -> int:
         """Let a worker take nothing new and move its conversations to others, each between two turns.
 
@@ -264,8 +289,16 @@ class WorkerSessions:
         await self._placements.command(name, view.status.life, Drain())
         self.keeper.drain(name)
         here = [placement for placement in self._placements.placed.values() if placement.worker == name]
-        moved = await asyncio.gather(*(self._mover.move(placement.session) for placement in here))
-        return sum(moved)
+        return sum(await asyncio.gather(*(self._move_soon(placement) for placement in here)))
+
+    async def _move_soon(self, placement: Placement) -> bool:
+        """The replacement of the one that is drained may have to warm up first."""
+        deadline = asyncio.get_running_loop().time() + WORKER_RECOVERY_S_MAX
+        while not placement.over and asyncio.get_running_loop().time() < deadline:
+            if await self.move(placement.session):
+                return True
+            await asyncio.sleep(_TEND_S)
+        return False
 
     async def _control(self, message: Message) -> bytes:
         """`visavis workers`; whoever may use the fabric may ask."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.session.booking import Offer
 from core.session.pool import Pool, PoolPolicy, SlotEvent, SlotState
-from origin.workers.messages import PROTOCOL, Status
+from origin.workers.messages import PROTOCOL, Hosted, Status
 
 __all__ = ["Fleet", "View"]
 
@@ -76,11 +76,6 @@ class Fleet:
                     self.pool.apply(slot, SlotEvent.READY)
         elif status.state == "draining":
             self.drain(status.name)
-        for hosted in status.sessions:
-            if hosted.slot in view.slots:
-                self.pool.apply(hosted.slot, SlotEvent.RESERVE)
-                if hosted.opened:
-                    self.pool.apply(hosted.slot, SlotEvent.LEASE)
         return former
 
     def drain(self, name: str) -> bool:
@@ -114,6 +109,13 @@ class Fleet:
         finally:
             for slot in refused:
                 self.pool.apply(slot, SlotEvent.LAPSE)
+
+    def adopt(self, hosted: Hosted) -> None:
+        """A worker serves a session that this origin has not given it."""
+        if hosted.slot in self.pool:
+            self.pool.apply(hosted.slot, SlotEvent.RESERVE)
+            if hosted.opened:
+                self.pool.apply(hosted.slot, SlotEvent.LEASE)
 
     def give_back(self, slot: str) -> None:
         """Nobody is served on it any more."""

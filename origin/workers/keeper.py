@@ -27,7 +27,7 @@ __all__ = ["Keeper"]
 
 _log = logging.getLogger(__name__)
 
-_TICK_S: Final = 0.1
+_ROUND_S: Final = 0.1
 _FIND_S: Final = 2.5
 """Workers of before a restart reconnect with a backoff of at most 2 s."""
 _ASK_S: Final = 0.5
@@ -116,7 +116,7 @@ class Keeper:
             with contextlib.suppress(FabricError, RemoteProtocolError):
                 reply = decode_reply(await self._bus.request(command_subject(name, life), encode(Ask()), _ASK_S))
                 return reply if isinstance(reply, Status) else None
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(_ROUND_S)
         return None
 
     def receive(self, status: Status) -> None:
@@ -188,7 +188,7 @@ class Keeper:
                 await self._replace_stuck(now)
                 await self._end_drained(now)
                 await self._scale(now)
-                await asyncio.sleep(_TICK_S)
+                await asyncio.sleep(_ROUND_S)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

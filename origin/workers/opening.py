@@ -26,6 +26,7 @@ def open_workers(
     registry: CollectorRegistry,
     arguments: Sequence[str],
     on_answer: Callable[[float], None] = lambda seconds: None,
+    on_count: Callable[[int], None] = lambda count: None,
 ) -> WorkerSessions:
     """Make it; `open` starts it.
 
@@ -33,6 +34,7 @@ def open_workers(
         local: runs what no worker can.
         arguments: the configuration, for worker processes.
         on_answer: told how long each spoken turn's answer took.
+        on_count: told how many sessions there are.
     Raises: ConfigError: a pool that cannot be.
     """
     pool = config.pool
@@ -52,7 +54,7 @@ def open_workers(
         idle_s=pool.idle_s,
     )
     keeper.provider = _provider(config, keeper, arguments)
-    return WorkerSessions(local, keeper, fabric.bus, fabric.store, open_s_max=config.open_s_max)
+    return WorkerSessions(local, keeper, fabric.bus, fabric.store, open_s_max=config.open_s_max, on_count=on_count)
 
 
 def _provider(config: OriginConfig, keeper: Keeper, arguments: Sequence[str]) -> Provider:

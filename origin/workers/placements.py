@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _TRIES: Final = 4
 _RETRY_S: Final = 0.25
+_GONE_MAX: Final = 4_096
 
 
 @dataclass(slots=True)
@@ -80,6 +81,8 @@ class Placements:
         placed: session → where it is.
         changed: set whenever a slot may have become warm, or a session has ended.
         closing: nothing new is begun.
+        gone: requests of sessions that have ended or moved, the newest ones.
+        unwanted: sessions that are to end as soon as they are somewhere again.
     """
 
     def __init__(self, keeper: Keeper, bus: Bus, store: Store, *, open_s_max: float) -> None:
@@ -87,6 +90,8 @@ class Placements:
         self.placed: dict[str, Placement] = {}
         self.changed = asyncio.Event()
         self.closing = False
+        self.gone: dict[str, None] = {}
+        self.unwanted: set[str] = set()
         self._bus = bus
         self.store = store
         self._open_s_max = open_s_max
@@ -190,6 +195,9 @@ class Placements:
     async def free(self, placement: Placement) -> None:
         """Nobody is served on its slot any more."""
         self.keeper.fleet.give_back(placement.slot)
+        self.gone[placement.request] = None
+        while len(self.gone) > _GONE_MAX:
+            del self.gone[next(iter(self.gone))]
         with contextlib.suppress(FabricError, RemoteProtocolError):
             await perform(self.store, leases.free(placement.slot, placement.slot_epoch, placement.request))
 
@@ -241,10 +249,13 @@ class Placements:
             ordinal += _TRIES + 2
         if placed is not None:
             self.keeper.metrics.taken_over(loop.time() - began)
+            if session_id in self.unwanted:
+                await self.end(placed, "ended")
             _log.info("session goes on", extra={"session": session_id, "worker": placed.worker})
         elif on_ended is not None:
             self.placed.pop(session_id, None)
             await on_ended(session_id)
+        self.unwanted.discard(session_id)
         if former is not None:
             await self.free(former)
 

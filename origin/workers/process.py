@@ -10,19 +10,17 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.errors import ConfigError, FabricError
 from core.fabric.config import FabricConfig
 from core.host.cli import EXIT_MISTAKE, Parser
-from core.host.config import add_config_arguments, load_config, overrides_from
+from core.host.config import load_config, overrides_from
 from core.host.telemetry import configure_logging
 from origin.config import OriginConfig
+from origin.workers.arguments import add_worker_arguments
 
-if TYPE_CHECKING:
-    from core.host.cli import Subparsers
-
-__all__ = ["EXIT_SUPERSEDED", "main", "register"]
+__all__ = ["EXIT_SUPERSEDED", "main", "work"]
 
 EXIT_SUPERSEDED: Final = 3
 """Another process has taken this one's name."""
@@ -30,31 +28,13 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m origin.workers`. Returns: the exit code, see `_work`."""
+    """`python -m origin.workers`. Returns: the exit code, see `work`."""
     parser = Parser(prog="python -m origin.workers", description="A worker: answers in the sessions of an origin.")
-    _add_arguments(parser)
-    return _work(parser.parse_args(arguments))
+    add_worker_arguments(parser)
+    return work(parser.parse_args(arguments))
 
 
-def register(subparsers: Subparsers) -> None:
-    """Add `visavis worker`."""
-    parser = subparsers.add_parser(
-        "worker",
-        help="run a worker process that answers in the sessions of an origin",
-        description="Run a worker process on the fabric of an origin. Ctrl-C stops it.",
-        epilog="Exit codes: 0 stopped, 2 wrong use, 3 another process has taken its name.",
-    )
-    _add_arguments(parser)
-    parser.set_defaults(handler=_work)
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", required=True, help="unique among the workers of a fabric")
-    parser.add_argument("--instance", default="", help="what the provider calls this machine, for example i-0123")
-    add_config_arguments(parser, OriginConfig, "origin")
-
-
-def _work(options: argparse.Namespace) -> int:
+def work(options: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. Returns: 2 for a wrong configuration, 3 when the name is another's."""
     started_at = time.monotonic()
     try:

@@ -40,7 +40,7 @@ class Provider(Protocol):
         ...
 
     def adopt(self, name: str, pid: int) -> None:
-        """Somebody started this worker before; its process may be watched by its id."""
+        """A worker that this provider has not started in this life; its process may be watched by its id."""
         ...
 
     async def aclose(self) -> None:
@@ -130,7 +130,7 @@ class LocalProcesses:
     async def stop(self, name: str, instance: str, *, at_once: bool = False) -> None:
         """See Provider."""
         pid = self._pids.get(name)
-        if pid is not None:
+        if pid is not None and self._owns(name):
             _signal_group(pid, signal.SIGKILL if at_once else signal.SIGTERM)
 
     async def aclose(self) -> None:
@@ -138,7 +138,7 @@ class LocalProcesses:
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
-        pids = list(self._pids.values())
+        pids = [pid for name, pid in self._pids.items() if self._owns(name)]
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGTERM)
@@ -152,6 +152,11 @@ class LocalProcesses:
                 child.wait(1.0)
         self._pids.clear()
 
+    def _owns(self, name: str) -> bool:
+        """Whether it is one of ours, of this life or an earlier one; those that people start are only watched."""
+        prefix, _, number = name.rpartition("-")
+        return prefix == self._prefix and number.isdecimal()
+
     def _watch(self, name: str, pid: int) -> None:
         self._pids[name] = pid
         watch = asyncio.get_running_loop().create_task(self._until_exit(name, pid), name=f"watch {name}")
@@ -162,7 +167,8 @@ class LocalProcesses:
         await _exited(pid, functools.partial(self._alive, pid))
         child = self._children.pop(pid, None)
         code = child.poll() if child is not None else None
-        _signal_group(pid, signal.SIGKILL)  # helpers of its own that it left
+        if self._owns(name):
+            _signal_group(pid, signal.SIGKILL)  # helpers of its own that it left
         if self._pids.get(name) == pid:
             del self._pids[name]
         self._on_exit(name, pid)

@@ -186,16 +186,18 @@ class Worker:
             await asyncio.sleep(_RETRY_S)
         commands = await self._bus.respond(command_subject(self.name, heart.life), self._answer)
         self._changed.set()
+        acknowledged = True
         try:
             while (timer := heart.get_timer()) is not None and (not heart.expires() or heart.alive(loop.time())):
                 if warming.done():
                     warming.result()
                 expires = heart.expires()
                 due = timer if expires is None else min(timer, expires)
-                await asyncio.sleep(max(0.0, min(due - loop.time(), HEARTBEAT_S)))
-                if loop.time() >= timer:
-                    while not await self._beat(heart, loop.time()) and heart.alive(loop.time()):
-                        await asyncio.sleep(_RETRY_S)  # the store may be back before the next beat is due
+                # After a beat that was not acknowledged: the store may be back before the next one is due.
+                wait_s = min(due - loop.time(), HEARTBEAT_S if acknowledged else _RETRY_S)
+                await asyncio.sleep(max(0.0, wait_s))
+                if loop.time() >= timer or not acknowledged:
+                    acknowledged = await self._beat(heart, loop.time())
         finally:
             self._end_all("fenced")
             with contextlib.suppress(FabricError):

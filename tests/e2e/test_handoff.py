@@ -39,7 +39,7 @@ def two() -> Iterator[tuple[Stack, Pop]]:
 
 
 async def _sessions(url: str) -> int:
-    async with http_client() as http:
+    async with http_client(url) as http:
         return int((await http.get(f"{url}/healthz")).raise_for_status().json()["sessions"])
 
 

@@ -62,7 +62,7 @@ async def test_one_process_dies_its_viewer_goes_on_at_the_other_and_it_comes_bac
                 break
             await asyncio.sleep(0.05)  # the page is there with the first of them
         assert await _records(stack) == {"duo-1", "duo-2"}
-        async with http_client() as http:
+        async with http_client(stack.origin_url) as http:
             page = await http.get(stack.pop_url)
             ticket = await http.post(f"{stack.origin_url}/v1/sessions", json={}, headers={"Origin": stack.pop_url})
         assert page.status_code == 200
