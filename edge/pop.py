@@ -103,13 +103,22 @@ async def run_pop(
         await stopping.wait()
 
 
+def _listen(config: EdgeConfig) -> list[socket.socket]:
+    """Our own address first, then the page's where others are, too. Raises: ConfigError: a port is taken."""
+    own = listen(config.host, config.port)
+    if config.page_port is None:
+        return [own]
+    try:
+        return [own, listen(config.host, config.page_port, shared=True)]
+    except ConfigError:
+        own.close()
+        raise
+
+
 @contextlib.asynccontextmanager
 async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, entropy: Entropy) -> AsyncIterator[None]:
-    server_socket = listen(config.host, config.port)
-    sockets = [server_socket]
-    if config.page_port is not None:
-        sockets.append(listen(config.host, config.page_port, shared=True))
-    port = server_socket.getsockname()[1]
+    sockets = _listen(config)
+    port = sockets[0].getsockname()[1]
     url = config.public_url or f"http://{config.host}:{port}"
     udp: socket.socket | None = None
     try:
@@ -160,19 +169,10 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
     try:
         yield
     finally:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_S_MAX + 1.0):
-                await parts.drain.before_stopping(_DRAIN_S_MAX)
+        await parts.leave()
         server.should_exit = True
         await announcement.leave()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_S_MAX):
-                await parts.drain.aclose()
-                await parts.sessions.aclose()
-                await parts.handoffs.aclose()
-                await parts.transport.aclose()
-                if parts.webtransport is not None:
-                    await parts.webtransport.aclose()
+        await parts.aclose()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -205,14 +205,7 @@ class _Parts:
         make_hearing = HearingFactory(asyncio.get_running_loop().call_soon)
         _warm_up(animator, make_hearing)
         self.webtransport: WebTransportServer | None = None
-        self.conductor = Conductor(
-            animator=animator,
-            observe_lateness=metrics.tick_lateness_seconds.observe,
-            before_phase=live_voices.flush,
-            after_phase=self._flush,
-            observe_phase=self._overload.phase_done,
-            clock=clock.monotonic,
-        )
+        self.conductor = self._conduct(metrics, live_voices, clock)
         self._follow(metrics, animator, live_voices)
         self.fabric_latency = _FabricLatency(bus, clock, metrics)
         services = SessionServices(
@@ -235,15 +228,7 @@ class _Parts:
             admits=self._overload.admits,
         )
         self.drain = Drain(name=config.name, bus=bus, sessions=self.sessions, clock=clock.monotonic)
-        self.handoffs = HandoffAgent(
-            name=config.name,
-            bus=bus,
-            sessions=self.sessions,
-            drain=self.drain.begin,
-            cancel=self.drain.cancel,
-            clock=clock.monotonic,
-        )
-        self.sessions.on_moving, self.sessions.on_lost = self.handoffs.on_moving, self.handoffs.on_lost
+        self.handoffs = self._take_part_in_moves(config.name, bus, clock)
         self.origin_watch = OriginWatch(store, self.sessions)
         self.transport = WebRtcTransport(
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
@@ -266,6 +251,45 @@ class _Parts:
         )
         if udp is not None:
             self.webtransport = self._serve_webtransport(udp, config, certificates, clock, metrics)
+
+    def _conduct(self, metrics: PopMetrics, live_voices: LiveVoices, clock: Clock) -> Conductor:
+        return Conductor(
+            animator=self._animator,
+            observe_lateness=metrics.tick_lateness_seconds.observe,
+            before_phase=live_voices.flush,
+            after_phase=self._flush,
+            observe_phase=self._overload.phase_done,
+            clock=clock.monotonic,
+        )
+
+    def _take_part_in_moves(self, name: str, bus: Bus, clock: Clock) -> HandoffAgent:
+        agent = HandoffAgent(
+            name=name,
+            bus=bus,
+            sessions=self.sessions,
+            drain=self.drain.begin,
+            cancel=self.drain.cancel,
+            clock=clock.monotonic,
+        )
+        self.sessions.on_moving, self.sessions.on_lost = agent.on_moving, agent.on_lost
+        return agent
+
+    async def leave(self) -> None:
+        """Move sessions to other POPs, as many as can be moved in a few seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S_MAX + 1.0):
+                await self.drain.before_stopping(_DRAIN_S_MAX)
+
+    async def aclose(self) -> None:
+        """Say goodbye to who is left, and free everything, within _STOP_S_MAX."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S_MAX):
+                await self.drain.aclose()
+                await self.sessions.aclose()
+                await self.handoffs.aclose()
+                await self.transport.aclose()
+                if self.webtransport is not None:
+                    await self.webtransport.aclose()
 
     def _serve_webtransport(
         self, udp: socket.socket, config: EdgeConfig, certificates: Certificates, clock: Clock, metrics: PopMetrics

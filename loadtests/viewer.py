@@ -28,7 +28,7 @@ from loadtests.screen import Screen
 from loadtests.signals import end_of_speech, start_of_speech
 from loadtests.tickets import Ticket, ViewerError, fetch_ticket, find_origin, renew_ticket
 from loadtests.viewer_link import Connection, Transport
-from loadtests.viewer_moves import Mover, MoveTimes
+from loadtests.viewer_moves import LinkEnd, Mover, MoveTimes
 from loadtests.viewer_webrtc import WebRtcConnection
 from loadtests.viewer_webtransport import WebTransportConnection
 
@@ -43,7 +43,7 @@ _SILENCE_S_MAX: Final = 0.6
 _DISPLAY_S: Final = 1.0 / 60.0
 
 
-class LinkEnd:
+class _LinkEnd:
     """A viewer's end of one connection, so that what an old one says too late is known to come from it."""
 
     def __init__(self, viewer: Viewer, number: int) -> None:
@@ -105,7 +105,7 @@ class Viewer:
         self._microphone: Microphone | None = None
         self._connection: Connection | None = None
         self._mover = Mover(self)
-        self._events: LinkEnd | None = None
+        self._events: _LinkEnd | None = None
         self._links = 0
         self._receiving = 1
         self._fence = 0
@@ -161,12 +161,12 @@ class Viewer:
         await self._open_any()
         self._send(encode_control("client-ready", {"version": "1.0.0", "about": _ABOUT}, "ready"))
         self._raise_if_lost()
-        self._spawn(self._show())
+        self.spawn(self._show())
         if self._with_microphone:
             self._microphone = Microphone(now=self._clock())
-            self._spawn(self._speak(self._microphone))
+            self.spawn(self._speak(self._microphone))
         else:
-            self._spawn(self._report())
+            self.spawn(self._report())
 
     async def _open_any(self) -> None:
         """The first POP that takes us, in the order of the ticket."""
@@ -248,7 +248,7 @@ class Viewer:
         await self._try("webrtc", token)
 
     async def _try(self, transport: Transport, token: str) -> None:
-        events, connection = self._make_end(self.ticket, transport)
+        events, connection = self.make_end(self.ticket, transport)
         try:
             await connection.connect(token)
         except BaseException:
@@ -256,15 +256,17 @@ class Viewer:
             raise
         self._connection, self._events = connection, events
 
-    def _make_end(self, ticket: Ticket, transport: Transport) -> tuple[LinkEnd, Connection]:
+    def make_end(self, ticket: Ticket, transport: Transport) -> tuple[_LinkEnd, Connection]:
+        """See MovingViewer."""
         self._links += 1
-        events = LinkEnd(self, self._links)
+        events = _LinkEnd(self, self._links)
         connection = self._make(ticket, transport, events)
         events.plays_sound_itself = connection.plays_sound_itself
         return events, connection
 
-    def _go_on_at(self, ticket: Ticket, events: LinkEnd, connection: Connection) -> Connection | None:
-        """The session is at another POP from now on. Returns: the connection to the former one."""
+    def go_on_at(self, ticket: Ticket, events: LinkEnd, connection: Connection) -> Connection | None:
+        """See MovingViewer."""
+        assert isinstance(events, _LinkEnd)
         former = self._connection
         self._connection, self._events, self.ticket = connection, events, ticket
         self._receiving = self._fence = events.number
@@ -272,12 +274,13 @@ class Viewer:
         self._changed.set()
         return former
 
-    def _make(self, ticket: Ticket, transport: Transport, events: LinkEnd) -> Connection:
+    def _make(self, ticket: Ticket, transport: Transport, events: _LinkEnd) -> Connection:
         if transport == "webtransport":
             return WebTransportConnection(ticket, events, clock=self._clock)
         return WebRtcConnection(ticket, events, microphone=self._with_microphone, clock=self._clock)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """See MovingViewer."""
         self._tasks.append(asyncio.create_task(work))
 
     async def aclose(self) -> None:
@@ -391,15 +394,15 @@ class Viewer:
 
     def _obey(self, kind: object, data: dict[str, Any]) -> None:
         if kind == "goaway" and data.get("reason") == "handoff":
-            self._spawn(self._mover.follow(data))
+            self.spawn(self._mover.follow(data))
         elif kind == "stay":
-            self._spawn(self._mover.stay(int(data.get("epoch", 0))))
+            self.spawn(self._mover.stay(int(data.get("epoch", 0))))
         elif kind == "goaway":
             self._lose("goaway", f"The POP ended the session: {data.get('reason', 'no reason given')}.")
         elif kind == "resume":
             self.resume_token = str(data.get("token", ""))
 
-    def _on_closed(self, events: LinkEnd, reason: str) -> None:
+    def _on_closed(self, events: _LinkEnd, reason: str) -> None:
         if events is self._events and not self._mover.under_way:
             self._lose("connection-lost", reason)
 

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from core.errors import Dropped, RemoteProtocolError
 from core.wire.control import decode_control, encode_control
 from core.wire.feedback import encode_feedback
+from loadtests.screen import Screen
 from loadtests.tickets import Ticket, ViewerError
 from loadtests.viewer_link import Connection, Transport
 
-if TYPE_CHECKING:
-    from loadtests.viewer import LinkEnd, Viewer
-
-__all__ = ["MoveTimes", "Mover"]
+__all__ = ["LinkEnd", "MoveTimes", "Mover", "MovingViewer"]
 
 _LATE_S_MAX: Final = 0.15
 """What a POP that was left still has to bring is waited for so long."""
@@ -38,6 +37,43 @@ class MoveTimes:
     committed_at: float | None = None
 
 
+class LinkEnd(Protocol):
+    """A viewer's end of one connection."""
+
+    standby: bool
+    """What comes is of a POP that does not own the session yet."""
+
+
+class MovingViewer(Protocol):
+    """What a mover needs of its viewer."""
+
+    ticket: Ticket
+    screen: Screen
+    moves: list[MoveTimes]
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    @property
+    def transport(self) -> Transport | None:
+        """What the conversation goes over."""
+        ...
+
+    def make_end(self, ticket: Ticket, transport: Transport) -> tuple[LinkEnd, Connection]:
+        """Another connection, not made yet."""
+        ...
+
+    def go_on_at(self, ticket: Ticket, events: LinkEnd, connection: Connection) -> Connection | None:
+        """The session is there from now on. Returns: the connection to the former POP."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something until the viewer leaves."""
+        ...
+
+
 @dataclass(slots=True)
 class _Standby:
     """A connection to a POP that is about to own the session."""
@@ -52,7 +88,7 @@ class _Standby:
 class Mover:
     """Of one viewer."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: MovingViewer) -> None:
         self._viewer = viewer
         self._standby: _Standby | None = None
 
@@ -71,7 +107,7 @@ class Mover:
         transport: Transport = (
             "webtransport" if viewer.transport == "webtransport" and ticket.webtransport else "webrtc"
         )
-        events, connection = viewer._make_end(ticket, transport)
+        events, connection = viewer.make_end(ticket, transport)
         events.standby = True
         times = MoveTimes(ticket.pop_name, viewer.now)
         viewer.moves.append(times)
@@ -133,8 +169,8 @@ class Mover:
         self._standby = None
         standby.events.standby = False
         standby.times.committed_at = self._viewer.now
-        former = self._viewer._go_on_at(standby.ticket, standby.events, standby.connection)
-        self._viewer._spawn(self._leave(former, standby.epoch, standby.connection))
+        former = self._viewer.go_on_at(standby.ticket, standby.events, standby.connection)
+        self._viewer.spawn(self._leave(former, standby.epoch, standby.connection))
 
     async def _leave(self, former: Connection | None, epoch: int, connection: Connection) -> None:
         """Tell the POP that owns the session that the former one is needed no longer, when that is so."""

@@ -178,9 +178,13 @@ async def _serve(
     await broker.adopt()
     await moves.start()
     app = build_app(config, broker, key, metrics, keys=keys, admin_secret=admin_secret, bus=fabric.bus)
+    await _answer_requests(app, listener, _url(host, port))
+
+
+async def _answer_requests(app: Starlette, listener: socket.socket, url: str) -> None:
     server = web_server(app)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    sys.stdout.write(f"origin ready on {_url(host, port)}\n")
+    sys.stdout.write(f"origin ready on {url}\n")
     sys.stdout.flush()
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
     try:

@@ -310,7 +310,8 @@ async def test_what_the_viewer_says_of_another_epoch_is_nothing() -> None:
     asked = table.ask_to_move()
     await until(lambda: bool(table.link.words("goaway")))
     door = await table.come()
-    for data in ({"epoch": 3}, {"epoch": True}, {"epoch": "2"}, None, [], {"epoch": 2.5}):
+    bad: tuple[object, ...] = ({"epoch": 3}, {"epoch": True}, {"epoch": "2"}, None, [], {"epoch": 2.5})
+    for data in bad:
         door.on_control(encode_control("client-message", {"t": "preview", "d": data}), table.b.stage.now)
     await table.ticks(2)
     assert table.other.words("commit") == []

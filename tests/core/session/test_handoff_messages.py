@@ -8,7 +8,7 @@ import pytest
 from core.errors import RemoteProtocolError
 from core.session import handoff_messages as messages
 
-POP = [
+POP: list[messages.PopRequest] = [
     messages.Expect(session_id="s"),
     messages.Export(session_id="s"),
     messages.Prepare(session_id="s", epoch=2, character="mira", mode="conversation", state=b"\x00", broker="b"),
@@ -21,13 +21,13 @@ POP = [
     messages.Drain(deadline_s=120.0),
     messages.CancelDrain(),
 ]
-BROKER = [
+BROKER: list[messages.BrokerRequest] = [
     messages.Move(session_id="s", epoch=1, pop="a"),
     messages.Previewed(session_id="s", epoch=2),
     messages.Told(session_id="s", epoch=2),
     messages.Failed(session_id="s", epoch=2, reason="viewer-left"),
 ]
-ANSWERS = [
+ANSWERS: list[messages.Answer] = [
     messages.Done(),
     messages.Refused(code="no-viewer"),
     messages.Exported(state=b"x", character="mira", mode="mirror"),

@@ -2,6 +2,8 @@ import type { Link, LinkEvents, SoundSource } from "../transports/link";
 import { backoffMs } from "./backoff";
 import {
   asVisavisError,
+  NOBODY,
+  routed,
   silenceOf,
   type ConnectorEvents,
   type ConnectorParts,
@@ -30,14 +32,6 @@ const TICK_MS = 100;
 /** A connection that lived shorter than this counts as a failed attempt: a POP that takes and drops is not hammered. */
 const LIVED_MS_MIN = 5_000;
 
-const nothing = (): void => undefined;
-const NOBODY: LinkEvents = {
-  onUnit: nothing,
-  onControl: nothing,
-  onUnsteady: nothing,
-  onDegraded: nothing,
-  onLost: nothing,
-};
 const POP_GONE = new VisavisError("pop-unreachable", "The media server is gone.");
 
 /**
@@ -219,42 +213,32 @@ export class Connector {
   }
 
   async #open(source: Source, ticket: Ticket, pop: TicketPop, resuming: boolean, signal: AbortSignal): Promise<void> {
-    const preview = Boolean(source.aside);
-    const { onSound } = source;
-    const options = { ticket, pop, resuming, preview, onSound, signal, ...this.#parts.wishes() };
-    const link = await this.#parts.openLink(options, {
+    const { aside, onSound } = source;
+    const options = { ticket, pop, resuming, preview: Boolean(aside), onSound, signal, ...this.#parts.wishes() };
+    const tryOther = (): void => {
+      if (source === this.#source) this.#tryOther(false);
+    };
+    const events: LinkEvents = {
       onUnit: (unit) => {
-        if (source.aside) {
-          source.aside.onUnit(unit);
-          return;
-        }
         if (!this.#onTrack(source)) return;
         source.heard = true;
         source.health.unit(performance.now());
         this.#events.onUnit(unit);
       },
       onControl: (data) => {
-        if (source.aside) {
-          source.aside.onControl(data);
-          return;
-        }
         if (!this.#onTrack(source)) return;
         source.heard = true;
         this.#events.onControl(data);
       },
-      onUnsteady: () => {
-        if (source === this.#source) this.#tryOther(false);
-      },
-      onDegraded: () => {
-        if (source === this.#source) this.#tryOther(false);
-      },
+      onUnsteady: tryOther,
+      onDegraded: tryOther,
       onLost: (error) => {
-        source.aside?.onLost(error);
         if (source !== this.#source) return;
         this.#lost = error;
         if (this.#race === null && !this.#tryOther(false)) void this.#reconnect(error, false);
       },
-    });
+    };
+    const link = await this.#parts.openLink(options, routed(source, events));
     if (signal.aborted) link.close(!resuming);
     signal.throwIfAborted();
     source.link = link;
@@ -334,8 +318,6 @@ export class Connector {
     });
   }
 
-  // --- to another POP that is ready for us ---------------------------------------------------------------------
-
   /** Open a link to a POP that the session may move to, beside the one that carries it. @throws VisavisError */
   async openBeside(pop: TicketPop, aside: LinkEvents, onSound: (sound: SoundSource) => void): Promise<Source> {
     const source: Source = { ...this.#newSource(0), aside, onSound };
@@ -351,9 +333,8 @@ export class Connector {
     this.#source = source;
     this.#pop = pop;
     this.#resume.forget();
-    this.#race?.abort.abort(new VisavisError("connection-timeout", "The session has moved."));
+    this.#race?.abort.abort(POP_GONE);
     this.#lost = null;
-    this.#silentTicks = 0;
     this.#connectedMs = performance.now();
     source.health.unit(this.#connectedMs);
     return former?.link ?? null;

@@ -59,6 +59,38 @@ export interface Race {
   readonly bySilence: boolean;
 }
 
+const nothing = (): void => undefined;
+/** For a link that nobody listens to any more. */
+export const NOBODY: LinkEvents = {
+  onUnit: nothing,
+  onControl: nothing,
+  onUnsteady: nothing,
+  onDegraded: nothing,
+  onLost: nothing,
+};
+
+/** What a link tells goes aside while it does not carry the session. */
+export function routed(source: Source, events: LinkEvents): LinkEvents {
+  const now = (): LinkEvents => source.aside ?? events;
+  return {
+    onUnit: (unit) => {
+      now().onUnit(unit);
+    },
+    onControl: (data) => {
+      now().onControl(data);
+    },
+    onUnsteady: () => {
+      now().onUnsteady();
+    },
+    onDegraded: () => {
+      now().onDegraded();
+    },
+    onLost: (error) => {
+      now().onLost(error);
+    },
+  };
+}
+
 /** How long a link has brought nothing; 0 where motion cannot be read, so that nobody knows. */
 export function silenceOf({ health, link }: Source, nowMs: number): number {
   return link === null || link.motion === "none" ? 0 : health.silentMs(nowMs);
