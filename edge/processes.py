@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from core.errors import ConfigError
-from core.host.run import free_port
+from core.host.run import free_port, patience
 from core.host.supervisor import ChildSpec, StartError, Supervisor
 from edge.config import EdgeConfig
 
@@ -67,7 +67,9 @@ def plan_processes(config: EdgeConfig, arguments: Sequence[str]) -> list[ChildSp
         for key, value in settings.items():
             own += ["--set", f"edge.{key}={value}"]
         name = f"{config.name}-{number}"
-        specs.append(ChildSpec(name=name, module="edge", arguments=own, host=config.host, port=port))
+        specs.append(
+            ChildSpec(name=name, module="edge", arguments=own, host=config.host, port=port, stop_s=patience("edge"))
+        )
     return specs
 
 

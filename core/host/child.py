@@ -16,8 +16,8 @@ from typing import Final
 
 __all__ = ["STOP_S_MAX", "main"]
 
-STOP_S_MAX: Final = 6.0
-"""How long a child may take to stop when asked (a POP moves its sessions); then its process group is killed."""
+STOP_S_MAX: Final = 2.0
+"""How long a child may take to stop when asked; then its process group is killed."""
 
 
 def main() -> None:
