@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Final
 
 from core.fabric.config import FabricConfig
@@ -18,7 +18,7 @@ from core.session.handoff_messages import BROKER_SUBJECT, Move, Moved, Refused, 
 from core.stream.playout import MotionSource
 from core.wire.access_unit import AccessUnitFlags
 from loadtests.bench.harness import Result, percentile
-from loadtests.recording import Recording
+from loadtests.recording import Drawn, Recording
 from loadtests.stack import Pop, Stack, another_pop, local_stack
 from loadtests.viewer import TransportChoice, Viewer, ViewerError
 
@@ -29,6 +29,7 @@ DESCRIPTION = "sessions that move to another POP in the middle of a sentence: wh
 _QUESTION: Final = "Tell me a long story about yourself."
 _SPEECH_S_MAX: Final = 20.0
 _MOVE_S_MAX: Final = 20.0
+_FREEZE_S: Final = 0.1
 _PLACEMENTS_MAX: Final = 12
 """Sessions opened until one is placed at the POP that is about to die."""
 _BEFORE_S, _AFTER_S = 0.5, 0.8
@@ -49,7 +50,7 @@ class Noticed:
     Attributes:
         lost_audio_units: packets of voice that were sent and not heard, or heard as an invention.
         repeated_audio_units: that were heard twice.
-        frozen_frames: pictures that were not made of what the POP sent.
+        frozen_frames: pictures of stretches that were not made of what the POP sent.
     """
 
     lost_audio_units: int = 0
@@ -90,8 +91,18 @@ def noticed(recording: Recording, begin: float, end: float) -> Noticed:
         if not block.voice and block.media_time - 960 in voiced and block.media_time + 960 in voiced:
             found.lost_audio_units += block.media_time not in sent  # concealed between two voices: no POP sent it
     drawn = [picture for picture in recording.drawn if begin <= picture.at <= end]
-    found.frozen_frames = sum(picture.source in (MotionSource.IDLE, MotionSource.EXTRAPOLATED) for picture in drawn)
+    found.frozen_frames = _frozen(drawn)
     return found
+
+
+def _frozen(drawn: list[Drawn]) -> int:
+    """Pictures in stretches of at least _FREEZE_S that were not made of what was sent; two frames are guessed well."""
+    frozen = 0
+    for made, group in groupby(drawn, lambda picture: picture.source in (MotionSource.IDLE, MotionSource.EXTRAPOLATED)):
+        pictures = list(group)
+        if made and pictures[-1].at - pictures[0].at >= _FREEZE_S:
+            frozen += len(pictures)
+    return frozen
 
 
 @dataclass(slots=True)
