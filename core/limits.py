@@ -335,6 +335,14 @@ ADOPTED_SILENCE_S_MAX: Final = 150.0
 """A session that a restarted origin has taken over ends when its POP has not named it for two signs of life and
 more."""
 SESSION_IDLE_S_MAX: Final = 900
+GUESSES_PER_TURN_MAX: Final = 4
+"""Answers begun at pauses of one turn; who pauses more often is answered when the turn ends."""
+CLAUSES_AHEAD_MAX: Final = 4
+"""Clauses of an answer that are synthesised before they are spoken; a long answer's later ones wait as text."""
+CLAUSE_TAKEN_S_MAX: Final = 30.0
+"""Longer than any clause lasts: a clause that the voice swallowed holds back the next ones no longer than this."""
+OPENINGS_SIZE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Sound of common openings kept per character; beyond that the one that was not used for longest is forgotten."""
 LISTENING_S_MAX: Final = 4.0
 """A face that hears nothing more goes back to idle."""
 THINKING_S_MAX: Final = 15.0

@@ -235,12 +235,7 @@ class _Parts:
         )
         self.keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
         self.prewarm = Prewarm(bus, config.name, self.keys)
-        self.entrance = Entrance(
-            admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=self.keys),
-            sessions=self.sessions,
-            metrics=metrics,
-            clock=clock.monotonic,
-        )
+        self.entrance = self._admit_to(config, clock, metrics)
         self.app = create_app(
             config=config,
             entrance=self.entrance,
@@ -290,6 +285,10 @@ class _Parts:
                 await self.transport.aclose()
                 if self.webtransport is not None:
                     await self.webtransport.aclose()
+
+    def _admit_to(self, config: EdgeConfig, clock: Clock, metrics: PopMetrics) -> Entrance:
+        admission = Admission(pop=config.name, issuer=config.trusted_issuer, keys=self.keys)
+        return Entrance(admission=admission, sessions=self.sessions, metrics=metrics, clock=clock.monotonic)
 
     def _serve_webtransport(
         self, udp: socket.socket, config: EdgeConfig, certificates: Certificates, clock: Clock, metrics: PopMetrics

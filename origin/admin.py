@@ -6,6 +6,7 @@
 | `DELETE sessions/{id}` | 204; the viewer is told that it was ended, within a second |
 | `GET pops` | `{"pops": [{name, url, state, load, sessions, capacity, silent_s, region, carrier, protocols, …}]}` |
 | `GET workers` | `{"workers": [...]}`, whatever the runner of sessions reports; empty where it has none |
+| `GET budget` | `{"turns", "total_ms", "stages": [{name, title, target_ms, median_ms}]}` of the last answered turns |
 | `GET keys` | `{"keys": [{id, name, modes, characters, transports, regions, admin, sessions_max, …}]}` |
 | `POST keys` | 201, the key and its `secret`, which is never shown again; body: `origin.api_keys.KeyWish` |
 | `POST keys/{id}/rotate` | `{"id", "secret"}`; body `{"grace_s"?}`: how long the old secret stays good |
@@ -21,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -36,6 +37,7 @@ from origin.api_keys import ApiKeys, KeyWish
 from origin.broker import Broker
 from origin.problems import ProblemError
 from origin.tokens import Signer, SigningKeys
+from origin.turn_log import TurnLog
 
 __all__ = ["admin_routes"]
 
@@ -52,9 +54,11 @@ class _Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Body = TypeVar("Body", KeyWish, _Rotation)
 
 
-def admin_routes(broker: Broker, keys: ApiKeys, access: Access, signer: Signer, bus: Bus | None) -> list[Route]:
+def admin_routes(
+    broker: Broker, keys: ApiKeys, access: Access, signer: Signer, bus: Bus | None, turns: TurnLog
+) -> list[Route]:
     """The routes of the module docstring."""
-    admin = _Admin(broker, keys, signer, bus)
+    admin = _Admin(broker, keys, signer, bus, turns)
 
     def guarded(handler: Handler) -> Handler:
         async def admitted(request: Request) -> Response:
@@ -72,6 +76,7 @@ def admin_routes(broker: Broker, keys: ApiKeys, access: Access, signer: Signer, 
         ("DELETE", "sessions/{session_id}", admin.kick),
         ("GET", "pops", admin.pops),
         ("GET", "workers", admin.workers),
+        ("GET", "budget", admin.budget),
         ("GET", "keys", admin.keys),
         ("POST", "keys", admin.create_key),
         ("POST", "keys/{key_id}/rotate", admin.rotate_key),
@@ -83,11 +88,12 @@ def admin_routes(broker: Broker, keys: ApiKeys, access: Access, signer: Signer, 
 
 
 class _Admin:
-    def __init__(self, broker: Broker, keys: ApiKeys, signer: Signer, bus: Bus | None) -> None:
+    def __init__(self, broker: Broker, keys: ApiKeys, signer: Signer, bus: Bus | None, turns: TurnLog) -> None:
         self._broker = broker
         self._keys = keys
         self._signer = signer
         self._bus = bus
+        self._turns = turns
 
     async def sessions(self, request: Request) -> Response:
         rows = [
@@ -117,8 +123,10 @@ class _Admin:
         return JSONResponse({"pops": self._broker.pops.report()})
 
     async def workers(self, request: Request) -> Response:
-        report: Callable[[], Any] | None = getattr(self._broker.sessions, "workers", None)
-        return JSONResponse({"workers": report() if callable(report) else []})
+        return JSONResponse({"workers": self._broker.sessions.report()})
+
+    async def budget(self, request: Request) -> Response:
+        return JSONResponse(self._turns.report())
 
     async def keys(self, request: Request) -> Response:
         return JSONResponse({"keys": self._keys.report()})

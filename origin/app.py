@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from core.limits import (
 )
 from core.session.claims import ALL_SCOPES, MODE_CONVERSATION
 from core.session.proof import ProvenRequest, check_proof, parse_public_key
+from core.session.speculation import Outcome
 from core.session.spent import SpentIds
 from origin.access import Access, Caller
 from origin.admin import admin_routes
@@ -36,9 +37,11 @@ from origin.agent.socket import AgentSockets
 from origin.api_keys import ApiKeys
 from origin.broker import Broker, Wanted
 from origin.config import OriginConfig
+from origin.console import console_routes
 from origin.dialogue.state import TurnMarks
 from origin.problems import ProblemError, problem_response
 from origin.tokens import Signer
+from origin.turn_log import TurnLog
 
 __all__ = ["OriginMetrics", "build_app"]
 
@@ -55,12 +58,25 @@ class OriginMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.turns = TurnLog()
         self.sessions = Gauge("origin_sessions_active", "Sessions that are open", registry=registry)
         self.tickets = Counter("origin_tickets_total", "Tickets by outcome", ["result"], registry=registry)
         self.agent_errors = Counter(
             "origin_agent_errors_total",
             "Messages and connections of agents that were refused",
             ["code"],
+            registry=registry,
+        )
+        self.openings = Counter(
+            "origin_openings_total",
+            "First clauses of answers: ready as sound before they were wanted, or spoken then",
+            ["result"],
+            registry=registry,
+        )
+        self.guesses = Counter(
+            "origin_guesses_total",
+            "Answers begun at a pause, by what became of them; all but the confirmed ones were thrown away",
+            ["outcome"],
             registry=registry,
         )
         self.answer = Histogram(
@@ -70,10 +86,23 @@ class OriginMetrics:
             registry=registry,
         )
 
+    def count_opening(self, found: bool) -> None:
+        """Whether the first clause of an answer was there as sound already."""
+        self.openings.labels("ready" if found else "spoken").inc()
+
+    def count_guess(self, outcome: Outcome) -> None:
+        """What became of an answer that was begun before the turn had ended."""
+        self.guesses.labels(outcome).inc()
+
     def count_turn(self, marks: TurnMarks) -> None:
         """One answered turn; typed ones have no end of speech."""
         if marks.speech_ended:
-            self.answer.observe(marks.first_packet - marks.speech_ended)
+            self.count_answer(marks.stages())
+
+    def count_answer(self, stages: Mapping[str, float]) -> None:
+        """One spoken turn that was answered; milliseconds by the names of core.session.budget."""
+        self.turns.note(stages)
+        self.answer.observe(sum(stages.values()) / 1e3)
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +152,8 @@ def build_app(
             Route("/v1/sessions", api.sessions, methods=["POST", "OPTIONS"]),
             Route("/v1/sessions/{session_id}/tickets", api.tickets, methods=["POST", "OPTIONS"]),
             WebSocketRoute("/v1/sessions/{session_id}/agent", agents.serve, name="agent"),
-            *admin_routes(broker, api_keys, access, key, bus),
+            *admin_routes(broker, api_keys, access, key, bus, metrics.turns),
+            *console_routes(),
             Route("/.well-known/jwks.json", api.key_set, methods=["GET"]),
             Route("/healthz", api.health, methods=["GET"]),
             Route("/metrics", api.metrics, methods=["GET"]),

@@ -112,6 +112,7 @@ class Broker:
         self.sessions = sessions
         self.store = store
         self.clock = clock
+        self._key = key
         self._bus = bus
         self.pops = Pops(store, clock.monotonic)
         self._key = key
@@ -180,8 +181,7 @@ class Broker:
         self._opening[wanted.key_id] += 1
         try:
             placed = await self._office.place(session_id, record, rtt_ms=wanted.rtt_ms)
-            for name in placed:
-                self.sessions.announce(name, self._key.key_id)
+            self._announce(placed)
             record = msgspec.structs.replace(record.with_tenure(first_tenure(placed)), offered_at=now)
             await self.store.create(SESSIONS_PREFIX + session_id, msgspec.json.encode(record))
             self._held[session_id] = wanted.key_id
@@ -194,6 +194,10 @@ class Broker:
         if agent is not None:
             answer["agent"] = {"token": agent.invite(), "expires_at": now + int(AGENT_TOKEN_LIFETIME_S)}
         return answer
+
+    def _announce(self, pops: tuple[str, ...]) -> None:
+        for pop in pops:
+            self.sessions.announce(pop, self._key.key_id)
 
     def _check_limits(self, wanted: Wanted, character_id: str) -> None:
         limits = wanted.limits
@@ -258,6 +262,7 @@ class Broker:
             if same and self._office.still_good(record, self.clock.wall()):
                 return self._office.answer(session_id, record)
             placed = await self._office.place(session_id, record, avoid=avoid)
+            self._announce(placed)
             try:
                 tenure = record.tenure.offer(placed)
             except LocalProtocolError:

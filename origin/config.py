@@ -59,6 +59,7 @@ class TurnConfig:
     complete_s: float = setting(0.0, help="further silence when the user has finished", minimum=0, maximum=5)
     pause_s: float = setting(0.4, help="further silence when more may come", minimum=0, maximum=5)
     smart: bool = setting(True, help="whether a model judges by the sound where the words leave it open")
+    speculate: bool = setting(True, help="begin the answer at a pause, and throw it away if the user goes on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

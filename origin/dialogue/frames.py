@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipecat.frames.frames import DataFrame, SystemFrame
+from pipecat.frames.frames import DataFrame, InterruptionFrame, SystemFrame
 
 from core.speech.messages import PhonemeSpan, WordSpan
+from origin.dialogue.answer import Answer
 from origin.dialogue.character import Feeling
 
 __all__ = [
+    "AnswerFrame",
     "BargeInFrame",
     "ClauseTimesFrame",
     "FaultFrame",
+    "GuessDroppedFrame",
     "MoodFrame",
     "ResumeFrame",
     "TurnEndedFrame",
     "TypedTextFrame",
     "ViewerOpenedFrame",
 ]
+
+
+@dataclass
+class AnswerFrame(DataFrame):
+    """Everything after it, up to the next one, belongs to this answer."""
+
+    answer: Answer = field(default_factory=Answer)
+
+
+@dataclass
+class GuessDroppedFrame(InterruptionFrame):
+    """Empties the stages of an answer that nobody has heard; what the viewer still hears of an earlier one goes on."""
 
 
 @dataclass

@@ -21,11 +21,13 @@ from core.host.entropy import Entropy
 from core.limits import MEDIA_CLOCK_HZ
 from origin.config import OriginConfig
 from origin.dialogue.character import Character
+from origin.dialogue.clause_stock import ClauseStock
 from origin.dialogue.detector import load_detector
 from origin.dialogue.ending import EndingJudge
 from origin.dialogue.matcher import Matcher
+from origin.dialogue.openings import Openings, apologies, own_openings
 from origin.dialogue.stt import SAMPLE_RATE_HZ, EarPool
-from origin.dialogue.tts import SpeechFailedError, VoiceWorker
+from origin.dialogue.tts import SpeechFailedError, VoiceWorker, opening_of
 from origin.dialogue.worker_process import WorkerGoneError
 
 __all__ = ["LLM", "STT", "TTS", "Shared", "check_services", "espeak_installed"]
@@ -46,6 +48,8 @@ class Shared:
         ears, voice: the embedded workers, None when others are configured.
         ending: judges by the sound whether a turn is over, None when nobody does.
         matchers: one per character.
+        openings: one per character.
+        on_opening: told of every first clause of an answer whether its sound was there already.
     """
 
     config: OriginConfig
@@ -55,9 +59,15 @@ class Shared:
     voice: VoiceWorker | None = None
     ending: EndingJudge | None = None
     matchers: dict[str, Matcher] = field(default_factory=dict)
+    openings: dict[str, Openings] = field(default_factory=dict)
+    on_opening: Callable[[bool], None] = lambda found: None
+    _warming: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.matchers = {name: Matcher(character) for name, character in self.characters.items()}
+        self.openings = self.openings or {
+            name: Openings(on_look=lambda found: self.on_opening(found)) for name in self.characters
+        }
 
     async def start(self) -> None:
         """Start the workers that the configuration asks for, and load what sessions need. Idempotent."""
@@ -78,6 +88,22 @@ class Shared:
             await self._rehearse()
         except (SpeechFailedError, WorkerGoneError) as error:
             _log.warning("the rehearsal failed, the first answer will be slow: %s", error)
+        if self.config.tts.service == "espeak" and self._warming is None:
+            self._warming = asyncio.get_running_loop().create_task(self._warm_openings(), name="openings")
+
+    async def _warm_openings(self) -> None:
+        """Have the characters' own openings spoken; a clause takes a few milliseconds of the voice's process."""
+        assert self.voice is not None
+        try:
+            for character in self.characters.values():
+                openings = self.openings[character.id]
+                for text in apologies(character):
+                    openings.keep_apology(text, opening_of(await self.voice.speak(text, character.voice)))
+                for text in own_openings(character):
+                    if text not in openings:
+                        openings.keep(text, opening_of(await self.voice.speak(text, character.voice)))
+        except (SpeechFailedError, WorkerGoneError) as error:
+            _log.warning("openings are not ready, they are spoken when they are needed: %s", error)
 
     async def phonemiser(self) -> VoiceWorker | None:
         """The embedded voice, to tell how words sound: started when first needed, None where it is not installed."""
@@ -108,6 +134,9 @@ class Shared:
 
     async def aclose(self) -> None:
         """End the workers, all at the same time."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         if self.ending is not None:
             self.ending.close()
         await asyncio.gather(*(part.aclose() for part in (self.ears, self.voice) if part is not None))
@@ -124,15 +153,9 @@ def _pocketsphinx(shared: Shared, character: Character) -> FrameProcessor:
 
 
 def _openai_stt(shared: Shared, character: Character) -> FrameProcessor:
-    from pipecat.services.openai.stt import OpenAISTTService
+    from origin.dialogue.openai_ears import GuardedOpenAISTTService
 
-    config = shared.config.stt
-    return OpenAISTTService(
-        api_key=config.api_key or _NO_KEY,
-        base_url=config.base_url,
-        settings=OpenAISTTService.Settings(model=config.model),
-        ttfs_p99_latency=config.timeout_s,
-    )
+    return GuardedOpenAISTTService(shared.config.stt, shared.config.stt.api_key or _NO_KEY)
 
 
 def _scripted(shared: Shared, character: Character) -> FrameProcessor:
@@ -159,18 +182,15 @@ def _espeak(shared: Shared, character: Character) -> FrameProcessor:
     from origin.dialogue.tts import EspeakTTSService
 
     assert shared.voice is not None
-    return EspeakTTSService(shared.voice, character.voice)
+    stock = ClauseStock(shared.openings[character.id], character.apologies["tts-failed"])
+    return EspeakTTSService(shared.voice, character.voice, stock)
 
 
 def _openai_tts(shared: Shared, character: Character) -> FrameProcessor:
-    from pipecat.services.openai.tts import OpenAITTSService
+    from origin.dialogue.openai_voice import GuardedOpenAITTSService
 
     config = shared.config.tts
-    return OpenAITTSService(
-        api_key=config.api_key or _NO_KEY,
-        base_url=config.base_url,
-        settings=OpenAITTSService.Settings(model=config.model, voice=config.voice),
-    )
+    return GuardedOpenAITTSService(config, config.api_key or _NO_KEY, character, shared.openings[character.id])
 
 
 STT: Final[dict[str, Factory]] = {"pocketsphinx": _pocketsphinx, "openai": _openai_stt}

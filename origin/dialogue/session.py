@@ -33,6 +33,7 @@ from core.limits import (
     VOICE_BITRATE_BPS_MAX,
     VOICE_BITRATE_BPS_MIN,
 )
+from core.session.speculation import Outcome
 from core.speech.messages import (
     BargeIn,
     Closed,
@@ -89,6 +90,7 @@ class DialogueSession:
     Args:
         session_id: names the subjects.
         on_turn: told the marks of every answered turn.
+        on_guess: told what became of every answer that was begun early.
         open_s_max: the session ends when no viewer has come by then.
         idle_s_max: it ends when nothing has come from its viewer for so long.
         resumed_epoch: goes on with a session of an earlier origin; its viewer has come already. Turns and utterances
@@ -111,6 +113,7 @@ class DialogueSession:
         bus: Bus,
         *,
         on_turn: Callable[[TurnMarks], None] = lambda marks: None,
+        on_guess: Callable[[Outcome], None] = lambda outcome: None,
         open_s_max: float = 30.0,
         idle_s_max: float = SESSION_IDLE_S_MAX,
         resumed_epoch: int = 0,
@@ -155,7 +158,7 @@ class DialogueSession:
         )
         self._microphone = Microphone()
         self._voice = VoiceOutput(self._state, shared.config.tts.bitrate_bps)
-        self._worker = _pipeline(self._state, self._microphone, self._voice, character, shared)
+        self._worker = _pipeline(self._state, self._microphone, self._voice, character, shared, on_guess)
 
     async def start(self) -> None:
         """Subscribe and warm the pipeline up.
@@ -363,7 +366,8 @@ class DialogueSession:
                     self.dropped += 1
             case Opened():
                 if 0 < self._pop_epoch < received.epoch and not received.moved:
-                    self._say_again()
+                    for message in self._again.rest():  # to a POP that knows nothing of what was being said
+                        self._send(message)
                 self._pop_epoch = max(self._pop_epoch, received.epoch)
                 await self._viewer_opened()
             case UserText():
@@ -411,11 +415,6 @@ class DialogueSession:
             await self._receive(received)
         return isinstance(received, Cut) and received.id == self._after
 
-    def _say_again(self) -> None:
-        """The viewer has come back at a POP that knows nothing of what was being said."""
-        for message in self._again.rest():
-            self._send(message)
-
     async def _viewer_opened(self) -> None:
         first, self._opened = not self._opened, True
         self._send_ready()  # the POP may not have listened when the pipeline came up
@@ -444,7 +443,12 @@ class DialogueSession:
 
 
 def _pipeline(
-    state: DialogueState, microphone: Microphone, voice: VoiceOutput, character: Character, shared: Shared
+    state: DialogueState,
+    microphone: Microphone,
+    voice: VoiceOutput,
+    character: Character,
+    shared: Shared,
+    on_guess: Callable[[Outcome], None],
 ) -> PipelineWorker:
     config = shared.config
     params = VADParams(
@@ -469,7 +473,14 @@ def _pipeline(
             VADProcessor(vad_analyzer=SharedSileroAnalyzer(params)),
             STT[config.stt.service](shared, character),
             turns,
-            Conversation(state, microphone.levels, voice.silence, config.greet),
+            Conversation(
+                state,
+                microphone.levels,
+                voice.silence,
+                greet=config.greet,
+                speculate=config.turn.speculate,
+                on_guess=on_guess,
+            ),
             LLM[config.llm.service](shared, character),
             ClauseCutter(state),
             TTS[config.tts.service](shared, character),
