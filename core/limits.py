@@ -149,6 +149,8 @@ JITTER_BUFFER_PACKETS_MAX: Final = 256
 """Packets of sound that wait for their turn in our own playout (5 s); overflow drops the newest and counts it."""
 PLAYOUT_FRAMES_MAX: Final = 256
 """Decoded frames that wait to be drawn (5 s); overflow drops the oldest."""
+MOUTH_SPANS_KEPT_MAX: Final = 128
+"""Newest phonemes of an utterance that a POP keeps for another that may take the face over; older ones move nothing."""
 MOUTH_CURVE_AHEAD_S_MAX: Final = 60.0
 """Phonemes further ahead of the sound than this are refused and counted."""
 MOUTH_SOUNDS_WAITING_MAX: Final = 2_048
@@ -231,6 +233,19 @@ HANDOFF_INVITED_S_MAX: Final = 10.0
 """From GOAWAY to the first frame of the new side: a new connection on a bad network."""
 HANDOFF_OVERLAP_S_MAX: Final = 0.3
 """Both sides send for at most this long: from the first decodable preview to the commit."""
+
+HANDOFF_BEHIND_S_MAX: Final = 0.5
+"""A successor that is further behind what the viewer has from the owner catches up by this much, once."""
+HANDOFFS_AT_ONCE_MAX: Final = 64
+"""Moves that one broker has under way; more are asked to come again."""
+DRAIN_MOVES_AT_ONCE: Final = 4
+"""Sessions that a POP moves at a time: each costs the other one a handshake."""
+DRAIN_RETRY_S: Final = 1.0
+"""Between two attempts to move a session that could not be moved."""
+DRAIN_DEADLINE_S_MAX: Final = 3_600.0
+
+SUCCESSION_UNITS_MAX: Final = 256
+"""Units of either track that a viewer remembers while its session moves: five seconds; the oldest are forgotten."""
 
 # --- fabric ------------------------------------------------------------------------------------------------------
 FABRIC_MESSAGE_SIZE_BYTES_MAX: Final = 262_144

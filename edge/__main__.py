@@ -24,6 +24,11 @@ def main() -> int:
         configure_logging("edge", style="json" if config.log_format == "json" else "logfmt")
         import uvloop
 
+        if config.processes != 1:
+            from edge.processes import run_processes
+
+            return uvloop.run(run_processes(config, sys.argv[1:]))
+
         from edge.pop import run_pop
 
         uvloop.run(run_pop(config, fabric))

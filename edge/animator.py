@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ from core.avatar.blend import layer_mouth, limit_steps
 from core.avatar.expression import CHANNELS, channel
 from core.avatar.frame import AnimationFrame
 from core.avatar.rotation import quaternions
+from core.avatar.slot_tables import load_rows, save_rows
 from core.errors import LocalProtocolError
 from core.limits import BLENDSHAPE_COUNT, JOINT_COUNT, LOG_MEL_BANDS, MEDIA_CLOCK_HZ
 from core.speech.messages import PhonemeSpan
@@ -31,11 +33,11 @@ from core.speech.student_layout import MOUTH, OUTPUTS
 from core.speech.visemes import ARTICULATORS
 from edge.animator_row import AnimatorRow
 from edge.easing import Easing
-from edge.mouths import Mouths, Plans
+from edge.mouths import Mouths, MouthState, Plans
 from edge.student import Student
 from edge.student_faces import EASED, RULES, TIERS, Answers, StudentFaces
 
-__all__ = ["RULES", "TIERS", "AnimatedBatch", "Animator", "AnimatorRow", "TierChange"]
+__all__ = ["RULES", "TIERS", "AnimatedBatch", "Animator", "AnimatorRow", "FaceMotion", "TierChange"]
 
 _LOUDNESS_EASE_S: Final = 0.05
 _LOUDNESS_MEAN_S: Final = 1.5
@@ -79,6 +81,16 @@ class AnimatedBatch:
         return AnimationFrame(
             weights=self.weights[index], joints=self.joints[index], sync_score=float(self.sync[index])
         )
+
+
+class FaceMotion(msgspec.Struct, frozen=True, array_like=True):
+    """How a face moves at one moment: its behaviour, its mouth, rows of the animator's tables, and what the student
+    remembers where it is served by one."""
+
+    behaviour: tuple[int, list[int], list[bytes]]
+    mouth: MouthState
+    rows: list[bytes]
+    student: tuple[bytes, list[bytes]] | None
 
 
 class Animator:
@@ -166,6 +178,32 @@ class Animator:
         for name in ("_open", "_tiers", "_times", "_activity", "_poses", "_loudness"):
             table = getattr(self, name)
             setattr(self, name, np.concatenate([table, np.zeros_like(table)]))
+
+    def save(self, slot: int) -> FaceMotion:
+        """A face as it moves now, for another process that goes on with it."""
+        self._mouths.check(slot)
+        return FaceMotion(
+            behaviour=self._behaviours.save(slot),
+            mouth=self._mouths.save(slot),
+            rows=save_rows(self._tables(), slot),
+            student=self._faces.save(slot) if self._faces is not None and self._tiers[slot] != RULES else None,
+        )
+
+    def load(self, slot: int, motion: FaceMotion) -> None:
+        """Go on with a face: nothing of it jumps, whoever moves it here. Raises: RemoteProtocolError: `bad-state`."""
+        self._mouths.check(slot)
+        self._behaviours.load(slot, motion.behaviour)
+        self._mouths.load(slot, motion.mouth)
+        load_rows(self._tables(), slot, motion.rows)
+        if self._faces is None:
+            return
+        if motion.student is not None:
+            self._faces.load(slot, motion.student)
+        else:
+            self._faces.swap(slot)
+
+    def _tables(self) -> tuple[NDArray[Any], ...]:
+        return self._times, self._activity, self._poses, self._loudness, self._easing.table()
 
     # --- who moves them ------------------------------------------------------------------------------------------
 

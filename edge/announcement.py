@@ -51,6 +51,7 @@ class Announcement:
         webtransport_url: base URL of its QUIC endpoint; empty: it has none.
         certificates: what that is served with.
         region, carrier, location: see `edge.config`.
+        page: where its page is, when that is another address than its own.
 
     Attributes:
         store: where it is written; None: not yet.
@@ -68,6 +69,7 @@ class Announcement:
         region: str = "",
         location: str = "",
         carrier: str = "",
+        page: str = "",
     ) -> None:
         self._key = f"pops.{name}"
         self._record: dict[str, object] = {"name": name, "url": url, "started_at": clock.wall()}
@@ -77,6 +79,8 @@ class Announcement:
             self._record["location"] = location
         if carrier:
             self._record["carrier"] = carrier
+        if page:
+            self._record["page"] = page
         self._clock = clock
         self._webtransport_url = webtransport_url
         self._certificates = certificates
@@ -84,6 +88,7 @@ class Announcement:
         self._beats = 0
         self._left = False
         self._lost = False
+        self._soon: asyncio.Task[None] | None = None
         self.store: Store | None = None
         self.condition: Callable[[], Condition] = Condition
 
@@ -141,6 +146,10 @@ class Announcement:
             self._lost = True
         else:
             self._lost = False
+
+    def beat_soon(self) -> None:
+        """Write the record again, now rather than at the next beat."""
+        self._soon = asyncio.create_task(self.beat())
 
     async def leave(self) -> None:
         """Say that nobody shall be sent here any more; a fabric that does not answer is not waited for."""

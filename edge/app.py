@@ -99,9 +99,8 @@ def _connect_sources(config: EdgeConfig) -> tuple[str, ...]:
     if config.on_loopback:  # other POPs of this machine are on other ports, and tickets name them
         sources += ["http://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*"]
     if config.webtransport:
-        sources.append(
-            config.webtransport_url(config.port if config.webtransport_port is None else config.webtransport_port)
-        )
+        own_port = config.port if config.webtransport_port is None else config.webtransport_port
+        sources.append(config.webtransport_url(0 if config.page_port else own_port))
     return tuple(source for source in sources if source)
 
 

@@ -33,6 +33,12 @@ class EdgeConfig:
     carrier: str = setting("", help="the mobile network it is inside of: only that network's devices are sent here")
     fabric: Path = setting(Path("run/fabric.sock"), help="Unix socket of the local fabric")
     capacity: int = setting(50, help="sessions admitted at once", minimum=1, maximum=10_000)
+    processes: int = setting(
+        1, help="processes of this POP, each a POP of its own behind one page; 0: one per core", minimum=0, maximum=256
+    )
+    page_port: int | None = setting(
+        None, help="serve the page on this port too, together with others of this machine", minimum=1, maximum=65_535
+    )
     animator: Literal["student", "rules"] = setting(
         "student", help="who moves the faces: the student network, or the rules, which also take over where it fails"
     )
@@ -74,6 +80,11 @@ class EdgeConfig:
     def on_loopback(self) -> bool:
         """The page is served to this machine only."""
         return self.host in ("127.0.0.1", "::1", "localhost")
+
+    @property
+    def page_url(self) -> str:
+        """Where the page is, if that is not this POP's own address; empty: it is."""
+        return f"http://{self.host}:{self.page_port}" if self.page_port else ""
 
     def webtransport_url(self, port: int) -> str:
         """Base URL of the QUIC endpoint on this UDP port; CSP's `*` when it is not known yet (0)."""

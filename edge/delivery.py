@@ -12,7 +12,7 @@ from core.speech.messages import VoiceFormat
 from core.stream.rate_control import RateController
 from core.stream.sender import UnitSender
 from core.stream.voice_format import VoiceAdvisor
-from core.wire.access_unit import AccessUnitFlags
+from core.wire.access_unit import NO_FLAGS, AccessUnitFlags
 from core.wire.feedback import Feedback
 from edge.metrics import PopMetrics
 from edge.transports.link import ViewerLink
@@ -51,6 +51,15 @@ class Delivery:
         """How many ticks of voice should share a packet, from 1."""
         return max(1, self._sender.decision.ptime_ms // PTIME_MS)
 
+    @property
+    def sequence_number(self) -> int:
+        """Of the next unit, 16 bits."""
+        return self._sender.sequence_number
+
+    @sequence_number.setter
+    def sequence_number(self, number: int) -> None:
+        self._sender.sequence_number = number & 0xFFFF
+
     def begin(self, link: ViewerLink) -> None:
         """From now on over this link."""
         self._link = link
@@ -81,10 +90,18 @@ class Delivery:
         )
         self._send(self._link, payload, media_time)
 
-    def send_idle(self, *, frame: AnimationFrame, state: FaceState, media_time: int, now: float) -> None:
+    def send_idle(
+        self,
+        *,
+        frame: AnimationFrame,
+        state: FaceState,
+        media_time: int,
+        now: float,
+        flags: AccessUnitFlags = NO_FLAGS,
+    ) -> None:
         """Pack and send one unit that covers limits.IDLE_FRAMES_PER_PACKET ticks of silence."""
         if self._link is not None:
-            payload = self._sender.pack_idle(frame=frame, state=state, now=now)
+            payload = self._sender.pack_idle(frame=frame, state=state, flags=flags, now=now)
             self._send(self._link, payload, media_time)
 
     def _send(self, link: ViewerLink, payload: bytes, media_time: int) -> None:

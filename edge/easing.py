@@ -37,6 +37,10 @@ class Easing:
         """A session that rests at 0."""
         self._held[slot] = 0.0
 
+    def table(self) -> NDArray[np.float32]:
+        """Everything it knows of its slots, float32[capacity, 3, width]."""
+        return self._held
+
     def ease(
         self,
         slots: NDArray[np.intp],

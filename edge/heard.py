@@ -33,6 +33,16 @@ class Heard:
         """The utterance whose voice was sent last and may not all be heard; 0 = none."""
         return self._last.utterance_id if self._last is not None else 0
 
+    @property
+    def voice(self) -> tuple[int, int]:
+        """The utterance whose voice was sent last, 0 = none, and the media time at which it ends."""
+        return self.utterance_id, self._voice_until
+
+    def go_on(self, utterance_id: int, voice_until: int) -> None:
+        """Another POP has sent that; see `voice`."""
+        self._last = Placed(utterance_id, 0) if utterance_id else None
+        self._voice_until = voice_until
+
     def sent(self, placed: Placed, until: int) -> None:
         """A piece of voice was sent that ends at media time `until`."""
         self._last = placed

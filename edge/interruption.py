@@ -28,6 +28,14 @@ class Interruption:
         """The edge cut an answer of which the origin sends more until it has heard of that."""
         self._origin_unaware_until = now + BARGE_IN_HEARD_S_MAX
 
+    def left_s(self, now: float) -> tuple[float, float]:
+        """For how long packets still say CUT, and the origin may not have heard of it; seconds, 0 = not at all."""
+        return max(0.0, self._cut_until - now), max(0.0, self._origin_unaware_until - now)
+
+    def go_on(self, cut_s: float, unaware_s: float, now: float) -> None:
+        """The same at another POP; see `left_s`."""
+        self._cut_until, self._origin_unaware_until = now + cut_s, now + unaware_s
+
     def origin_heard(self) -> None:
         """The origin answered it."""
         self._origin_unaware_until = 0.0

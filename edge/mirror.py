@@ -28,11 +28,14 @@ class Mirror:
 
     Args:
         on_dropped: told why a packet is left out: `bad-opus` or `live-too-late`.
+
+    Attributes:
+        utterance_id: of the newest utterance, 0 before the first.
     """
 
     def __init__(self, on_dropped: Callable[[str], None]) -> None:
         self._on_dropped = on_dropped
-        self._utterance_id = 0
+        self.utterance_id = 0
         self._begin: int | None = None
         """Microphone media time of the utterance's first packet; None between utterances."""
         self._sent = 0
@@ -58,16 +61,16 @@ class Mirror:
             said += self._end()
             if len(opus) <= _DTX_SIZE_BYTES_MAX:
                 return said
-            self._utterance_id += 1
+            self.utterance_id += 1
             self._begin, self._sent, index = unit.timestamp, 0, 0
-            said.append(SpeechStart(utterance_id=self._utterance_id, turn_id=self._utterance_id))
+            said.append(SpeechStart(utterance_id=self.utterance_id, turn_id=self.utterance_id))
         self._received_at = now
         if queued > LIVE_QUEUE_PACKETS_MAX and self._begin is not None:
             self._begin += TICK_SAMPLES  # the next one takes its place
             self._on_dropped("live-too-late")
             return said
         self._sent = max(self._sent, index + 1)
-        said.append(SpeechPacket(utterance_id=self._utterance_id, index=index, opus=opus))
+        said.append(SpeechPacket(utterance_id=self.utterance_id, index=index, opus=opus))
         return said
 
     def _index(self, timestamp: int) -> int | None:
@@ -85,4 +88,4 @@ class Mirror:
         if self._begin is None:
             return []
         self._begin = None
-        return [SpeechEnd(utterance_id=self._utterance_id, packets=self._sent)]
+        return [SpeechEnd(utterance_id=self.utterance_id, packets=self._sent)]

@@ -6,20 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.avatar.behaviour import Behaviours
+from core.avatar.slot_tables import load_rows, save_rows
 from core.errors import LocalProtocolError
 from core.limits import MEDIA_CLOCK_HZ, UTTERANCES_PER_SLOT_MAX
 from core.speech.coarticulation import BEAT_COLUMN, BEFORE_S, NEVER, Sound, SoundTable, Utterance, resolve
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import MOUTH, PLAN
 
-__all__ = ["Mouths", "Plans"]
+__all__ = ["MouthState", "Mouths", "Plans"]
 
 _BEAT_AHEAD_TICKS: Final = 5_760
 """Head beats are prepared 120 ms before their syllable."""
+_SPANS_BEHIND_TICKS: Final = 24_000
+"""Phonemes that ended half a second ago bend nothing any more."""
 _BEAT_STRENGTH: Final = (0.0, 0.55, 1.0)
 _PLANNED: Final = PLAN.index("planned")
 _BEAT: Final = PLAN.index("beat")
@@ -42,6 +46,17 @@ class Plans:
     speaking: NDArray[np.float64]
     switched: NDArray[np.bool_]
     corrected: list[tuple[int, NDArray[np.float32]]]
+
+
+class MouthState(msgspec.Struct, frozen=True, array_like=True):
+    """What one mouth does: the utterance it follows and where, what was cut, the wishes it had last (float32 bytes),
+    and the phonemes that still matter, by utterance."""
+
+    source: int
+    ticks: int
+    cut_through: int
+    wishes: bytes
+    spans: list[tuple[int, list[PhonemeSpan]]]
 
 
 class _Voice:
@@ -151,6 +166,32 @@ class Mouths:
         self.dropped_phonemes += utterance.dropped - dropped
         if now:
             self._due[slot] = self._next_due(voice, utterance_id)
+
+    def save(self, slot: int) -> MouthState:
+        """A mouth, for another process that goes on with it."""
+        voice, source, ticks = self._voice(slot), int(self._source[slot]), int(self._ticks[slot])
+        spans = [
+            (utterance_id, [span for span in utterance.spans if span.end > ticks - _SPANS_BEHIND_TICKS])
+            for utterance_id, utterance in voice.utterances.items()
+            if utterance_id >= source
+        ]
+        wishes = save_rows((self._wishes,), slot)[0]
+        return MouthState(source, ticks, int(self._cut_through[slot]), wishes, spans)
+
+    def load(self, slot: int, state: MouthState) -> None:
+        """Go on with a mouth. Raises: RemoteProtocolError: `bad-state`."""
+        voice = self._voice(slot)
+        load_rows((self._wishes,), slot, [state.wishes])
+        self._switch(slot, state.source)
+        self._ticks[slot], self._cut_through[slot] = state.ticks, state.cut_through
+        for utterance_id, spans in state.spans:
+            utterance = self._utterance(slot, voice, utterance_id)
+            if utterance is None:
+                continue
+            utterance.add(spans, state.ticks if utterance_id == state.source else _BEFORE_TICKS)
+            if utterance_id == state.source:
+                voice.beats_done = sum(tick - state.ticks <= _BEAT_AHEAD_TICKS for tick, _ in utterance.beats)
+        self._due[slot] = self._next_due(voice, state.source)
 
     def speech_cut(self, slot: int) -> None:
         """Everything announced so far is forgotten."""

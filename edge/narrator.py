@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
 
+import msgspec
+
 from core.limits import TICK_SAMPLES, WORDS_PENDING_MAX
 from core.session.state import FaceState
 from core.speech.messages import (
@@ -28,12 +30,24 @@ from core.speech.messages import (
 )
 from core.wire.control import encode_control
 
-__all__ = ["Narrator"]
+__all__ = ["Narrator", "NarratorState"]
 
 _VERSION = version("visavis")
 _T = TypeVar("_T")
 _TURNS_KEPT = 4
 _UTTERANCES_KEPT = 8
+
+
+class NarratorState(msgspec.Struct, frozen=True, array_like=True):
+    """What a narrator knows: display name, media times of utterances' ticks 0, words that have not become audible,
+    turns of utterances, stages of turns, the last word said."""
+
+    character: str
+    starts: dict[int, int]
+    words: list[tuple[int, WordSpan]]
+    turns: dict[int, int]
+    stages: dict[int, dict[str, float]]
+    said: tuple[int, int]
 
 
 class Narrator:
@@ -43,6 +57,10 @@ class Narrator:
         send: sends one control message; dropped by the link while it is not open.
         keep: the same for what the viewer would miss: while there is no link it waits for the next one.
         wall_clock: seconds since 1970, for RTVI's timestamps.
+
+    Attributes:
+        said: the last word that has become audible: its utterance and its first tick.
+        words_held: somebody else says the words as they become audible.
     """
 
     def __init__(
@@ -56,6 +74,8 @@ class Narrator:
         self._words: deque[tuple[int, WordSpan]] = deque(maxlen=WORDS_PENDING_MAX)
         self._turns: dict[int, int] = {}
         self._stages: dict[int, dict[str, float]] = {}
+        self.said = (0, -1)
+        self.words_held = False
 
     def _server(self, kind: str, data: dict[str, object], send: Callable[[str], None] | None = None) -> None:
         (send or self._send)(encode_control("server-message", {"t": kind, "d": data}))
@@ -86,6 +106,37 @@ class Narrator:
         """Something the viewer did cannot be done."""
         self._send(encode_control("error", {"message": message, "fatal": fatal}))
 
+    def save(self) -> NarratorState:
+        """What the viewer was told and still has to be told, for another POP that goes on with it."""
+        return NarratorState(
+            self._character, dict(self._starts), list(self._words), dict(self._turns), dict(self._stages), self.said
+        )
+
+    def load(self, state: NarratorState) -> None:
+        """Go on where another narrator was."""
+        self._character, self._starts, self._turns = state.character, dict(state.starts), dict(state.turns)
+        self._words = deque(state.words, maxlen=WORDS_PENDING_MAX)
+        self._stages = dict(state.stages)
+        self.said = state.said
+
+    def skip_said(self, said: tuple[int, int]) -> None:
+        """Another narrator has said the words up to and including this one; see `said`."""
+        while self._words and (self._words[0][0], self._words[0][1].start) <= said:
+            self._words.popleft()
+        self.said = max(self.said, said)
+
+    def move(self, epoch: int, pop: dict[str, object]) -> None:
+        """Another POP takes the session over: where it is and the ticket that opens it, good once."""
+        self._server("goaway", {"reason": "handoff", "epoch": epoch, "pop": pop})
+
+    def stay(self, epoch: int) -> None:
+        """The move to that epoch will not happen."""
+        self._server("stay", {"epoch": epoch})
+
+    def commit(self, epoch: int) -> None:
+        """This epoch counts from now on."""
+        self._server("commit", {"epoch": epoch})
+
     def goaway(self, reason: str) -> None:
         """The session ends now."""
         self._server("goaway", {"reason": reason})
@@ -98,9 +149,15 @@ class Narrator:
             case Transcript():
                 self._transcript(message)
             case ReplyText():
-                self._words.extend((message.utterance_id, word) for word in message.words)
-                self._keep(encode_control("bot-transcription", {"text": message.text}))
-                self._caption(message)
+                last = (self._words[-1][0], self._words[-1][1].start) if self._words else self.said
+                self._words.extend(
+                    (message.utterance_id, word)
+                    for word in message.words
+                    if (message.utterance_id, word.start) > last  # after a move some come again
+                )
+                if message.text:  # words alone are of a caption that the viewer has
+                    self._keep(encode_control("bot-transcription", {"text": message.text}))
+                    self._caption(message)
             case Mood():
                 mood = {"label": message.label, "valence": message.valence, "arousal": message.arousal}
                 self._server("mood", mood, self._keep)
@@ -145,7 +202,7 @@ class Narrator:
     @property
     def words_pending(self) -> bool:
         """Words wait to become audible."""
-        return bool(self._words)
+        return bool(self._words) and not self.words_held
 
     def heard(self, media_time: int) -> None:
         """The viewer hears this media time now: say the words that have become audible."""
@@ -156,6 +213,7 @@ class Narrator:
                 self._words.popleft()  # of an utterance that never sounded
             elif start is not None and start + word.start <= media_time:
                 self._words.popleft()
+                self.said = utterance_id, word.start
                 self._send(encode_control("bot-tts-text", {"text": word.text}))
             else:
                 return
@@ -169,6 +227,8 @@ class Narrator:
 
     def cut(self) -> None:
         """The voice was cut: what was not heard of it never will be."""
+        if self._words:
+            self.said = max(self.said, (self._words[-1][0], self._words[-1][1].start))
         self._words.clear()
 
     def turn_of(self, utterance_id: int) -> int:

@@ -40,6 +40,16 @@ class PacketPlan:
         return bool(self._covered)
 
     @property
+    def covered_ticks(self) -> int:
+        """Ticks from now on that are in a packet which has left."""
+        return len(self._covered)
+
+    def go_on(self, media_time: int, covered: int) -> None:
+        """Another POP has served the ticks before this one, and sent `covered` ticks from here on."""
+        self.media_time = media_time
+        self._covered = deque([None] * min(max(0, covered), IDLE_FRAMES_PER_PACKET))
+
+    @property
     def idle(self) -> bool:
         """The packet is that of an idle face."""
         return self.ticks == IDLE_FRAMES_PER_PACKET
@@ -48,6 +58,14 @@ class PacketPlan:
         """A tick passes without a packet. Returns: the voice of it, in a packet that has left."""
         self.media_time += TICK_SAMPLES
         return self._covered.popleft() if self._covered else None
+
+    def pass_unsent(self) -> None:
+        """A tick passes whose packet another POP has sent."""
+        if self.covered:
+            self.pass_tick()
+        else:
+            self.begin()
+            self.leave()
 
     def begin(self) -> Placed | None:
         """A tick that needs a packet: `placed`."""

@@ -34,7 +34,9 @@ from edge.app import create_app
 from edge.certificates import Certificates, load_certificates
 from edge.conductor import Conductor
 from edge.config import EdgeConfig
+from edge.drain import Drain
 from edge.entrance import Entrance
+from edge.handoff import HandoffAgent
 from edge.hearing import HearingFactory
 from edge.live_voices import LiveVoices
 from edge.metrics import PopMetrics
@@ -56,17 +58,21 @@ __all__ = ["listen", "make_animator", "run_pop"]
 
 _log = logging.getLogger(__name__)
 _STOP_S_MAX = 1.5
+_DRAIN_S_MAX = 4.0
+"""A POP that is told to stop moves its sessions to others for at most so long."""
 _ECHO_INTERVAL_S = 5.0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket. Args: shared: others of this machine listen there, too; who comes is served by any of them.
 
     Raises: ConfigError: one line that says which port is taken and how to take another.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     server = socket.socket(family, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         server.bind((host, port))
         server.listen(256)
@@ -97,10 +103,22 @@ async def run_pop(
         await stopping.wait()
 
 
+def _listen(config: EdgeConfig) -> list[socket.socket]:
+    """Our own address first, then the page's where others are, too. Raises: ConfigError: a port is taken."""
+    own = listen(config.host, config.port)
+    if config.page_port is None:
+        return [own]
+    try:
+        return [own, listen(config.host, config.page_port, shared=True)]
+    except ConfigError:
+        own.close()
+        raise
+
+
 @contextlib.asynccontextmanager
 async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, entropy: Entropy) -> AsyncIterator[None]:
-    server_socket = listen(config.host, config.port)
-    port = server_socket.getsockname()[1]
+    sockets = _listen(config)
+    port = sockets[0].getsockname()[1]
     url = config.public_url or f"http://{config.host}:{port}"
     udp: socket.socket | None = None
     try:
@@ -116,13 +134,16 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
             region=config.region,
             location=config.location,
             carrier=config.carrier,
+            page=config.page_url,
         )
         fabric = await join_fabric(fabric_config, config.fabric, on_connection=announcement.reconnected)
         announcement.store = fabric.store
         parts = _Parts(config, fabric.bus, fabric.store, clock, entropy, udp, certificates)
         announcement.condition = parts.condition
+        parts.drain.told = announcement.beat_soon
     except BaseException:
-        server_socket.close()
+        for one in sockets:
+            one.close()
         if udp is not None:
             udp.close()
         raise
@@ -137,31 +158,29 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         asyncio.create_task(parts.origin_watch.run(), name="origin-watch"),
         asyncio.create_task(announcement.run(), name="announcement"),
         asyncio.create_task(parts.keys.follow(await fabric.bus.subscribe(SIGNING_KEYS_SUBJECT)), name="signing-keys"),
-        asyncio.create_task(_serve(server, server_socket), name="http"),
+        asyncio.create_task(_serve(server, sockets), name="http"),
     ]
     if config.prewarm:
         tasks.append(asyncio.create_task(parts.prewarm.run(), name="prewarm"))
     for task in tasks:
         task.add_done_callback(_complain)
+    await parts.handoffs.start()
     await announcement.publish()
     _log.info("POP %s serves on %s", config.name, url)
     try:
         yield
     finally:
+        await parts.leave()
         server.should_exit = True
         await announcement.leave()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_S_MAX):
-                await parts.sessions.aclose()
-                await parts.transport.aclose()
-                if parts.webtransport is not None:
-                    await parts.webtransport.aclose()
+        await parts.aclose()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(FabricError):
             await fabric.aclose()
-        server_socket.close()
+        for one in sockets:
+            one.close()
 
 
 class _Parts:
@@ -187,14 +206,7 @@ class _Parts:
         make_hearing = HearingFactory(asyncio.get_running_loop().call_soon)
         _warm_up(animator, make_hearing)
         self.webtransport: WebTransportServer | None = None
-        self.conductor = Conductor(
-            animator=animator,
-            observe_lateness=metrics.tick_lateness_seconds.observe,
-            before_phase=live_voices.flush,
-            after_phase=self._flush,
-            observe_phase=self._overload.phase_done,
-            clock=clock.monotonic,
-        )
+        self.conductor = self._conduct(metrics, live_voices, clock)
         self._follow(metrics, animator, live_voices)
         self.fabric_latency = _FabricLatency(bus, clock, metrics)
         services = SessionServices(
@@ -216,6 +228,8 @@ class _Parts:
             token_bytes=entropy.token_bytes,
             admits=self._overload.admits,
         )
+        self.drain = Drain(name=config.name, bus=bus, sessions=self.sessions, clock=clock.monotonic)
+        self.handoffs = self._take_part_in_moves(config.name, bus, clock)
         self.origin_watch = OriginWatch(store, self.sessions)
         self.transport = WebRtcTransport(
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
@@ -233,6 +247,45 @@ class _Parts:
         )
         if udp is not None:
             self.webtransport = self._serve_webtransport(udp, config, certificates, clock, metrics)
+
+    def _conduct(self, metrics: PopMetrics, live_voices: LiveVoices, clock: Clock) -> Conductor:
+        return Conductor(
+            animator=self._animator,
+            observe_lateness=metrics.tick_lateness_seconds.observe,
+            before_phase=live_voices.flush,
+            after_phase=self._flush,
+            observe_phase=self._overload.phase_done,
+            clock=clock.monotonic,
+        )
+
+    def _take_part_in_moves(self, name: str, bus: Bus, clock: Clock) -> HandoffAgent:
+        agent = HandoffAgent(
+            name=name,
+            bus=bus,
+            sessions=self.sessions,
+            drain=self.drain.begin,
+            cancel=self.drain.cancel,
+            clock=clock.monotonic,
+        )
+        self.sessions.on_moving, self.sessions.on_lost = agent.on_moving, agent.on_lost
+        return agent
+
+    async def leave(self) -> None:
+        """Move sessions to other POPs, as many as can be moved in a few seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S_MAX + 1.0):
+                await self.drain.before_stopping(_DRAIN_S_MAX)
+
+    async def aclose(self) -> None:
+        """Say goodbye to who is left, and free everything, within _STOP_S_MAX."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S_MAX):
+                await self.drain.aclose()
+                await self.sessions.aclose()
+                await self.handoffs.aclose()
+                await self.transport.aclose()
+                if self.webtransport is not None:
+                    await self.webtransport.aclose()
 
     def _admit_to(self, config: EdgeConfig, clock: Clock, metrics: PopMetrics) -> Entrance:
         admission = Admission(pop=config.name, issuer=config.trusted_issuer, keys=self.keys)
@@ -294,7 +347,7 @@ class _Parts:
         here = len(self.sessions)
         load = POP_LOAD_MAX * here / self._capacity
         return Condition(
-            serving=not self.sessions.draining,
+            serving=self.sessions.accepting and not self.sessions.draining,
             load=load if self._overload.admits(here) else max(load, POP_LOAD_MAX),
             sessions=here,
             capacity=self._capacity,
@@ -352,10 +405,10 @@ def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:
         hearing.receive(unit, 0.0, lambda _event: None, lambda: None)
 
 
-async def _serve(server: uvicorn.Server, server_socket: socket.socket) -> None:
+async def _serve(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     # uvicorn would take the process's signal handlers; the POP stops its parts in its own order.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    await server.serve(sockets=[server_socket])
+    await server.serve(sockets=sockets)
 
 
 def _complain(task: asyncio.Task[None]) -> None:

@@ -33,6 +33,7 @@ class Presence:
     Attributes:
         begun: it was connected once.
         connected: it is connected now.
+        can_move: it can be handed to another POP without noticing.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Presence:
     ) -> None:
         self.begun = False
         self.connected = False
+        self.can_move = False
         self._links = links
         self._metrics = metrics
         self._issue_resume = issue_resume
@@ -48,6 +50,15 @@ class Presence:
         self._lost_at = 0.0
         self._resume_at = math.inf
         self._life_at = -math.inf
+
+    def ready(self, about: object) -> None:
+        """It is up, and says what it is and can."""
+        self.can_move = isinstance(about, dict) and about.get("handoff") is True
+
+    def expect(self, now: float) -> None:
+        """It is served by another POP, and is about to come here too."""
+        self.begun = True
+        self._lost_at = now
 
     def came(self, now: float) -> None:
         """A link counts from now on: the first one, or one that takes the place of another."""

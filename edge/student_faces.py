@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.avatar.slot_tables import load_rows, save_rows
 from core.limits import LOG_MEL_BANDS, STUDENT_CATCH_UP_FRAMES_MAX
 from core.speech.student_layout import FIDELITIES, INPUTS, MOOD, MOUTH, OUTPUTS, PLAN, STATE_ROWS
 from edge.animator_row import AnimatorRow
@@ -106,6 +107,19 @@ class StudentFaces:
     def _known(self, character: str) -> str:
         return character if character in self._student.characters else "neutral"
 
+    def save(self, slot: int) -> tuple[bytes, list[bytes]]:
+        """A face, for another process that goes on with it: the student's memory, and rows."""
+        return self._student.memory(int(self._own[slot])), save_rows(self._kept(), slot)
+
+    def load(self, slot: int, state: tuple[bytes, list[bytes]]) -> None:
+        """Go on with a face. Raises: RemoteProtocolError: `bad-state`."""
+        memory, rows = state
+        load_rows(self._kept(), slot, rows)
+        self._student.remember(int(self._own[slot]), memory)
+
+    def _kept(self) -> tuple[NDArray[Any], ...]:
+        return self._unsettled, self._moods, self._answers, self._welcomed
+
     def set_character(self, slot: int, character: str) -> None:
         """Become another character within a syllable."""
         self._student.set_character(int(self._own[slot]), self._known(character))
@@ -122,6 +136,10 @@ class StudentFaces:
         self._swapped[slot] = True
         if tier < RULES:
             self._student.set_fidelity(int(self._own[slot]), FIDELITIES[tier])
+
+    def swap(self, slot: int) -> None:
+        """Somebody else has moved this face so far."""
+        self._swapped[slot] = True
 
     # --- frames --------------------------------------------------------------------------------------------------
 

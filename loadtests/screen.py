@@ -19,6 +19,7 @@ from core.session.state import FaceState
 from core.stream.jitter_buffer import Block, JitterBuffer
 from core.stream.playout import MotionFrame, MotionTimeline
 from core.stream.receiver import ReceivedUnit, UnitReceiver
+from core.stream.succession import Succession
 from core.wire.access_unit import AccessUnitFlags
 from core.wire.feedback import Feedback
 from loadtests.audio import VoiceDecoder
@@ -48,6 +49,8 @@ class Screen:
         self._recording = recording
         self._receiver = UnitReceiver(protects_sound=protects_sound)
         self._protects_sound = protects_sound
+        self._succession: Succession | None = None
+        self._former: tuple[Succession, UnitReceiver] | None = None
         self._sound = JitterBuffer()
         self._timeline = MotionTimeline()
         self._voice = VoiceDecoder()
@@ -69,6 +72,73 @@ class Screen:
         self._receiver = UnitReceiver(protects_sound=protects_sound)
         self._protects_sound = protects_sound
 
+    def invite(self, epoch: int, *, protects_sound: bool) -> None:
+        """The session is about to move: another link will bring a preview of this epoch."""
+        self._succession = Succession(self._receiver, epoch, protects_sound=protects_sound)
+
+    def stay(self) -> None:
+        """It does not move."""
+        self._succession = None
+
+    @property
+    def decodable(self) -> bool:
+        """A face of the preview could be decoded."""
+        return self._succession is not None and self._succession.decodable
+
+    @property
+    def behind_s(self) -> float:
+        """How much later the preview comes than what is played."""
+        return self._succession.behind_s if self._succession is not None else 0.0
+
+    def preview(self, payload: bytes, timestamp: int, now: float) -> bool:
+        """One packet of the link that the viewer was invited to. Returns: that link's epoch counts from now on."""
+        succession = self._succession
+        if succession is None:
+            return False
+        self.advance(now)
+        units = succession.receive(payload, timestamp, now)
+        return self._succeed(succession, units, len(payload), now)
+
+    def commit(self, epoch: int, now: float) -> bool:
+        """The POP says that this epoch counts. Returns: True once, if it is the one that the viewer was invited to."""
+        succession = self._succession
+        if succession is None:
+            return False
+        self.advance(now)
+        return self._succeed(succession, succession.commit(epoch), 0, now)
+
+    def _succeed(self, succession: Succession, units: list[ReceivedUnit], packet_bytes: int, now: float) -> bool:
+        if not succession.committed:
+            return False
+        self._before, self._former = self.fec, (succession, self._receiver)
+        self._receiver, self._protects_sound = succession.receiver, succession.receiver.protects_sound
+        self._before["lost"] -= self._receiver.lost
+        self._before["repaired"] -= self._receiver.restored
+        self._succession = None
+        for unit in units:
+            self._take(unit, packet_bytes, now)
+        return True
+
+    def late(self, payload: bytes, timestamp: int, now: float) -> None:
+        """One packet of the link that carried the track before it moved."""
+        if self._former is not None:
+            succession, receiver = self._former
+            for unit in succession.late(receiver.receive(payload, timestamp, now)):
+                self._take(unit, len(payload), now)
+
+    @property
+    def waits(self) -> bool:
+        """The former link still has something to bring."""
+        return self._former is not None and self._former[0].waits()
+
+    def preview_feedback(self, now: float) -> Feedback | None:
+        """What the POP of the preview should know now; None without one, and when it was told a moment ago."""
+        if self._succession is None or not self._succession.receiver.feedback_due(now):
+            return None
+        position = self.position(now)
+        delay_ms = None if position is None else self._sound.delay_ms
+        return self._succession.receiver.feedback(None if position is None else int(position), delay_ms, now)
+
     def receive(self, payload: bytes, timestamp: int, now: float) -> None:
         """One packet, untouched. What is no access unit is counted in the recording.
 
@@ -77,7 +147,10 @@ class Screen:
             now: monotonic seconds of its arrival.
         """
         self.advance(now)
-        for unit in self._receiver.receive(payload, timestamp, now):
+        units = self._receiver.receive(payload, timestamp, now)
+        if self._succession is not None:
+            self._succession.played(units, now)
+        for unit in units:
             self._take(unit, len(payload), now)
         if self._recording is not None:
             dropped = self._receiver.dropped

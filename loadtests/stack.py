@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import httpx
 
 from core.errors import ConfigError
 
-__all__ = ["Stack", "local_stack"]
+__all__ = ["Pop", "Stack", "another_pop", "local_stack"]
 
 _URL: Final = re.compile(r"open (http://\S+)")
 _START_S_MAX: Final = 60.0
@@ -36,14 +35,14 @@ class Stack:
         pop_url, origin_url: where they answer.
         pid: of `visavis run`; origin and POP are its children.
         log: everything they say.
-        directory: their runtime directory.
+        directory: where the fabric's socket is.
     """
 
     pop_url: str
     origin_url: str
     pid: int
     log: Path
-    directory: Path = Path()
+    directory: Path
 
     def children(self) -> dict[int, str]:
         """Pid → command line of every process below `visavis run`, children of children included."""
@@ -99,49 +98,67 @@ def local_stack(*settings: str, log: Path | None = None) -> Iterator[Stack]:
             )
         try:
             pop_url = _wait_for_url(process, output)
-            origin_url = _origin_of(pop_url, output)
-            yield Stack(pop_url=pop_url, origin_url=origin_url, pid=process.pid, log=output, directory=Path(folder))
+            yield Stack(
+                pop_url=pop_url,
+                origin_url=_origin_of(pop_url, output),
+                pid=process.pid,
+                log=output,
+                directory=Path(folder),
+            )
         finally:
             _stop(process)
 
 
-@contextlib.contextmanager
-def another_pop(stack: Stack, name: str, *settings: str) -> Iterator[tuple[str, int]]:
-    """Start one more POP beside a stack's own, and stop it at the end, if it still runs.
+@dataclass(slots=True)
+class Pop:
+    """Another POP beside a stack's own.
 
-    Gives: its URL and its process id.
+    Attributes:
+        name, url: its own.
+        process: `python -m edge`.
+        log: everything it says.
+    """
+
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def another_pop(stack: Stack, name: str, *settings: str) -> Iterator[Pop]:
+    """Start one more POP of a stack's origin, on free ports, and stop it at the end.
+
+    Args:
+        settings: `section.key=value`, as for `--set`.
     Raises: ConfigError: it did not start.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    wanted = {
-        "edge.name": name,
-        "edge.port": port,
-        "edge.origin_url": stack.origin_url,
-        "edge.fabric": stack.directory / "fabric.sock",
-    }
+    log = stack.directory / f"{name}.log"
     command = [sys.executable, "-m", "edge"]
-    for setting in (*(f"{key}={value}" for key, value in wanted.items()), *settings):
+    own = (f"edge.name={name}", "edge.port=0", f"edge.fabric={stack.directory / 'fabric.sock'}")
+    for setting in (*own, f"edge.origin_url={stack.origin_url}", *settings):
         command += ["--set", setting]
-    process = subprocess.Popen(  # noqa: S603 - our own module
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + _START_S_MAX
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)  # noqa: S603
     try:
-        while not _answers(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise ConfigError(f"the POP {name} did not start")
-            time.sleep(0.05)
-        yield url, process.pid
+        yield Pop(name, _wait_for_pop(process, log, name), process, log)
     finally:
-        _stop(process)
+        _stop(process, group=False)
 
 
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/healthz", timeout=2.0, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
+def _wait_for_pop(process: subprocess.Popen[bytes], log: Path, name: str) -> str:
+    deadline = time.monotonic() + _START_S_MAX
+    says = re.compile(rf"POP {re.escape(name)} serves on (http://[^\s\"]+)")
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := says.search(log.read_text(errors="replace")):
+            return found[1]
+        time.sleep(0.05)
+    raise ConfigError(f"POP {name} did not start; it said: {_tail(log)}")
 
 
 def _command(folder: Path, settings: Sequence[str]) -> list[str]:
@@ -177,12 +194,12 @@ def _tail(output: Path) -> str:
     return " | ".join(lines[-_LOG_LINES:]) or "nothing"
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], *, group: bool = True) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
         process.wait(_STOP_S_MAX)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.wait()

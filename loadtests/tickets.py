@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import httpx
@@ -69,6 +68,18 @@ class Ticket:
     key: ProofKey | None = None
     origin: str = ""
     others: tuple[Ticket, ...] = ()
+    epoch: int = 0
+
+    def at(self, offer: dict[str, Any]) -> Ticket:
+        """The same session at another POP. Args: offer: an entry of an answer's `pops`."""
+        return replace(
+            self,
+            pop_name=str(offer.get("name", "")),
+            pop_url=str(offer.get("url", "")),
+            token=str(offer.get("token", "")),
+            webtransport=_offer(offer.get("webtransport")),
+            epoch=int(offer.get("epoch", 0)),
+        )
 
 
 def http_client(url: str, timeout_s: float = HTTP_TIMEOUT_S) -> httpx.AsyncClient:
@@ -144,7 +155,7 @@ async def _ask(
             _ticket(answer, one, origin, key)
             for one in (chosen, *(o for o in offers if pop is None and o is not chosen))
         )
-        return dataclasses.replace(first, others=tuple(others))
+        return replace(first, others=tuple(others))
     except (ValueError, KeyError, TypeError) as error:
         raise ViewerError("origin-refused", f"{origin} answered, but not like an origin of Visavis.") from error
 

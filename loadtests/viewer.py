@@ -28,32 +28,44 @@ from loadtests.screen import Screen
 from loadtests.signals import end_of_speech, start_of_speech
 from loadtests.tickets import Ticket, ViewerError, fetch_ticket, find_origin, renew_ticket
 from loadtests.viewer_link import Connection, Transport
+from loadtests.viewer_moves import LinkEnd, Mover, MoveTimes
 from loadtests.viewer_webrtc import WebRtcConnection
 from loadtests.viewer_webtransport import WebTransportConnection
 
-__all__ = ["Ticket", "TransportChoice", "Viewer", "ViewerError", "fetch_ticket", "find_origin"]
+__all__ = ["MoveTimes", "Ticket", "TransportChoice", "Viewer", "ViewerError", "fetch_ticket", "find_origin"]
 
 TransportChoice = Literal["auto", "webrtc", "webtransport"]
 """`auto`: WebTransport where the POP offers it and it comes up, else WebRTC, as the page does."""
 
+_ABOUT: Final = {"library": "visavis-headless", "handoff": True}
+_SILENCE_S_MAX: Final = 0.6
+"""A POP sends a unit every 80 ms at least; one that sends none for so long is gone."""
 _DISPLAY_S: Final = 1.0 / 60.0
 
 
-class _LinkEvents:
+class _LinkEnd:
     """A viewer's end of one connection, so that what an old one says too late is known to come from it."""
 
     def __init__(self, viewer: Viewer, number: int) -> None:
         self._viewer = viewer
-        self._number = number
+        self.number = number
         self.plays_sound_itself = False
+        self.standby = False
+        """It is of a POP that does not own the session yet."""
 
     def on_unit(self, payload: bytes, timestamp: int, now: float) -> None:
         """See ConnectionEvents."""
-        self._viewer._on_unit(self._number, self.plays_sound_itself, payload, timestamp)
+        if self.standby:
+            self._viewer._mover.on_preview(self, payload, timestamp)
+        else:
+            self._viewer._on_unit(self.number, self.plays_sound_itself, payload, timestamp)
 
     def on_control(self, data: str | bytes, now: float) -> None:
         """See ConnectionEvents."""
-        self._viewer._on_control(data)
+        if self is self._viewer._events:
+            self._viewer._on_control(data)
+        elif self.standby:
+            self._viewer._mover.on_control(self, data)
 
     def on_closed(self, reason: str, now: float) -> None:
         """See ConnectionEvents."""
@@ -75,6 +87,7 @@ class Viewer:
         screen: the face and the sound.
         ready: the POP said `bot-ready`.
         resume_token: what another connection is opened with; None until the POP gave one.
+        moves: when the session moved to other POPs.
     """
 
     def __init__(
@@ -91,9 +104,12 @@ class Viewer:
         self._with_microphone = microphone
         self._microphone: Microphone | None = None
         self._connection: Connection | None = None
-        self._events: _LinkEvents | None = None
+        self._mover = Mover(self)
+        self._events: _LinkEnd | None = None
         self._links = 0
         self._receiving = 1
+        self._fence = 0
+        self._unit_at = clock()
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._lost: ViewerError | None = None
@@ -105,6 +121,7 @@ class Viewer:
         self.ready = False
         self.resume_token: str | None = None
         self.packets_skipped = 0
+        self.moves: list[MoveTimes] = []
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -142,15 +159,14 @@ class Viewer:
             ViewerError: unreachable, refused, or not connected in time.
         """
         await self._open_any()
-        about = {"library": "visavis-headless"}
-        self._send(encode_control("client-ready", {"version": "1.0.0", "about": about}, "ready"))
+        self._send(encode_control("client-ready", {"version": "1.0.0", "about": _ABOUT}, "ready"))
         self._raise_if_lost()
-        self._spawn(self._show())
+        self.spawn(self._show())
         if self._with_microphone:
             self._microphone = Microphone(now=self._clock())
-            self._spawn(self._speak(self._microphone))
+            self.spawn(self._speak(self._microphone))
         else:
-            self._spawn(self._report())
+            self.spawn(self._report())
 
     async def _open_any(self) -> None:
         """The first POP that takes us, in the order of the ticket."""
@@ -165,6 +181,20 @@ class Viewer:
             else:
                 return
 
+    async def survive(self) -> float:
+        """Wait until the POP dies, and go on at another one. Returns: seconds from its last unit to the first new one.
+
+        Raises:
+            ViewerError: the session has ended, or nobody takes us.
+        """
+        while self._clock() - self._unit_at < _SILENCE_S_MAX and self._lost is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        died_at = self._unit_at
+        await self.change_pop()
+        while self._unit_at <= died_at or not self.screen.units:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        return self._unit_at - died_at
+
     async def change_pop(self) -> None:
         """The POP is gone: go on with the same session at another one, with new tickets of the origin.
 
@@ -177,7 +207,7 @@ class Viewer:
         self.screen = Screen(self.recording if self._record else None)  # another track, its media time counts anew
         await self._open_any()
         self._lost = None
-        self._send(encode_control("client-ready", {"version": "1.0.0", "about": {"library": "visavis-headless"}}, "r"))
+        self._send(encode_control("client-ready", {"version": "1.0.0", "about": _ABOUT}, "again"))
         if former is not None:
             await former.aclose(farewell=False)
 
@@ -218,10 +248,7 @@ class Viewer:
         await self._try("webrtc", token)
 
     async def _try(self, transport: Transport, token: str) -> None:
-        self._links += 1
-        events = _LinkEvents(self, self._links)
-        connection = self._make(transport, events)
-        events.plays_sound_itself = connection.plays_sound_itself
+        events, connection = self.make_end(self.ticket, transport)
         try:
             await connection.connect(token)
         except BaseException:
@@ -229,12 +256,31 @@ class Viewer:
             raise
         self._connection, self._events = connection, events
 
-    def _make(self, transport: Transport, events: _LinkEvents) -> Connection:
-        if transport == "webtransport":
-            return WebTransportConnection(self.ticket, events, clock=self._clock)
-        return WebRtcConnection(self.ticket, events, microphone=self._with_microphone, clock=self._clock)
+    def make_end(self, ticket: Ticket, transport: Transport) -> tuple[_LinkEnd, Connection]:
+        """See MovingViewer."""
+        self._links += 1
+        events = _LinkEnd(self, self._links)
+        connection = self._make(ticket, transport, events)
+        events.plays_sound_itself = connection.plays_sound_itself
+        return events, connection
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def go_on_at(self, ticket: Ticket, events: LinkEnd, connection: Connection) -> Connection | None:
+        """See MovingViewer."""
+        assert isinstance(events, _LinkEnd)
+        former = self._connection
+        self._connection, self._events, self.ticket = connection, events, ticket
+        self._receiving = self._fence = events.number
+        self.resume_token = self._lost = None
+        self._changed.set()
+        return former
+
+    def _make(self, ticket: Ticket, transport: Transport, events: _LinkEnd) -> Connection:
+        if transport == "webtransport":
+            return WebTransportConnection(ticket, events, clock=self._clock)
+        return WebRtcConnection(ticket, events, microphone=self._with_microphone, clock=self._clock)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """See MovingViewer."""
         self._tasks.append(asyncio.create_task(work))
 
     async def aclose(self) -> None:
@@ -246,6 +292,7 @@ class Viewer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._mover.aclose()
         if self._connection is not None:
             await self._connection.aclose(farewell=True)
 
@@ -318,10 +365,13 @@ class Viewer:
 
     def _on_unit(self, link: int, plays_sound_itself: bool, payload: bytes, timestamp: int) -> None:
         """Units of an old connection are as good as any; the first of a new one says that the POP has moved."""
+        if link < self._fence:
+            self.screen.late(payload, timestamp, self._clock())
+            return
         if link > self._receiving or not self.screen.units:
             self._receiving = link
             self.screen.on_new_link(protects_sound=plays_sound_itself)
-        now = self._clock()
+        now = self._unit_at = self._clock()
         self.screen.receive(payload, timestamp, now)
         if self.screen.keyframe_request and self.screen.feedback_due(now):
             self._send(encode_feedback(self.screen.feedback(now)))
@@ -343,13 +393,17 @@ class Viewer:
         self._changed.set()
 
     def _obey(self, kind: object, data: dict[str, Any]) -> None:
-        if kind == "goaway":
+        if kind == "goaway" and data.get("reason") == "handoff":
+            self.spawn(self._mover.follow(data))
+        elif kind == "stay":
+            self.spawn(self._mover.stay(int(data.get("epoch", 0))))
+        elif kind == "goaway":
             self._lose("goaway", f"The POP ended the session: {data.get('reason', 'no reason given')}.")
         elif kind == "resume":
             self.resume_token = str(data.get("token", ""))
 
-    def _on_closed(self, events: _LinkEvents, reason: str) -> None:
-        if events is self._events:
+    def _on_closed(self, events: _LinkEnd, reason: str) -> None:
+        if events is self._events and not self._mover.under_way:
             self._lose("connection-lost", reason)
 
     def _lose(self, code: str, message: str) -> None:

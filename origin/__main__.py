@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,7 @@ async def _serve(
     from origin.dialogue.character import load_characters
     from origin.dialogue.services import Shared, check_services
     from origin.echo import serve_echo
+    from origin.handoffs import Handoffs
     from origin.sessions import SessionRunner, Sessions
     from origin.tokens import load_admin_secret, load_signing_keys
     from origin.workers.opening import open_workers
@@ -168,6 +170,8 @@ async def _serve(
     keys = ApiKeys(fabric.store, clock, shared.entropy, config.api_keys)
     stack.push_async_callback(keys.aclose)
     stack.push_async_callback(broker.aclose)
+    moves = Handoffs(fabric.bus, broker, time.monotonic, name=SystemEntropy().token_bytes(8).hex())
+    stack.push_async_callback(moves.aclose)
     if config.workers:
         await workers.open()
         await workers.wait_warm(1, config.pool.ready_s)
@@ -176,6 +180,7 @@ async def _serve(
     await keys.start()
     await broker.start()
     await broker.adopt()
+    await moves.start()
     app = build_app(config, broker, key, metrics, keys=keys, admin_secret=admin_secret, bus=fabric.bus)
     await _serve_http(app, listener, _url(host, port))
 

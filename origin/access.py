@@ -77,7 +77,7 @@ class Access:
 
     def page_allowed(self, page: str | None) -> bool:
         """Whether pages of this web origin get tickets here."""
-        pages = {_origin_of(pop.url) for pop in self._pops.records()}
+        pages = {_origin_of(pop.page or pop.url) for pop in self._pops.records()}
         pages.update(value.rstrip("/") for value in self._config.allowed_origins)
         # A POP on this machine is the same page under both of its names.
         pages.update(_other_name(known) for known in list(pages))

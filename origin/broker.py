@@ -115,6 +115,7 @@ class Broker:
         self._key = key
         self._bus = bus
         self.pops = Pops(store, clock.monotonic)
+        self._key = key
         self._office = TicketOffice(shared.config, shared.characters, self.pops, key, issuer=issuer)
         self.requests = RequestBook(store, clock)
         self._held: dict[str, str] = {}
@@ -328,6 +329,31 @@ class Broker:
                 if verdict.before:
                     self._dismiss(session_id, "superseded", verdict.before)
             return
+
+    async def move(self, session_id: str, pop: str, epoch: int) -> bool:
+        """The session is this POP's from now on, by compare-and-set; who had it is told by whoever moves it.
+
+        Returns: False when it has ended, or somebody else was quicker. Raises: FabricError: nobody knows.
+        """
+        for _ in range(LEASE_TRIES_MAX):
+            try:
+                record, revision = await self._read(session_id)
+            except ProblemError:
+                return False
+            verdict = record.tenure.open(pop, epoch)
+            if isinstance(verdict, Refused):
+                return False
+            if verdict.tenure == record.tenure:
+                return True
+            moved = msgspec.structs.replace(record.with_tenure(verdict.tenure), pop=pop)
+            try:
+                await self.store.update(SESSIONS_PREFIX + session_id, msgspec.json.encode(moved), revision)
+            except FabricError as error:
+                if error.code not in ("conflict", "not-found"):
+                    raise
+            else:
+                return True
+        raise FabricError("conflict", "a session's record changes again and again")
 
     def _dismiss(self, session_id: str, reason: str, epoch: int) -> None:
         if self._bus is not None:

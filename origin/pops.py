@@ -34,6 +34,7 @@ class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
         load: 0 … 1, from POP_LOAD_MAX on nobody is sent there.
         sessions, capacity: that are there, and that may be; 0: not told.
         location: latitude,longitude in degrees; empty: not told.
+        page: where its page is, when that is another address than `url`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class PopRecord(msgspec.Struct, frozen=True, kw_only=True):
     region: str = ""
     location: str = ""
     carrier: str = ""
+    page: str = ""
 
 
 def _decode(value: bytes) -> PopRecord | None:

@@ -14,7 +14,7 @@ phrase ends (Dittmann & Llewellyn 1968).
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ from core.avatar.expression import (
     YIELDS_TO_SPEECH,
     channel,
 )
+from core.avatar.slot_tables import load_rows, save_rows
+from core.errors import RemoteProtocolError
 from core.limits import BLENDSHAPE_COUNT
 from core.session.state import FaceState
 
@@ -158,6 +160,24 @@ class Behaviours:
                 (0.29 + 0.1 * draw[8], turn * draw[9], 0.010),
             ]
         ).T
+
+    def save(self, slot: int) -> tuple[int, list[int], list[bytes]]:
+        """A face, for another process that goes on with it: seed, numbers of draws, rows."""
+        return self._seeds[slot], list(self._draws[slot]), save_rows(self._tables(), slot)
+
+    def load(self, slot: int, state: tuple[int, list[int], list[bytes]]) -> None:
+        """Go on with a face. Raises: RemoteProtocolError: `bad-state`."""
+        seed, draws, rows = state
+        if len(draws) != len(_STREAMS):
+            raise RemoteProtocolError("bad-state", f"{len(draws)} streams of chance, not {len(_STREAMS)}")
+        self.reset(slot, seed)
+        load_rows(self._tables(), slot, rows)
+        self._draws[slot] = list(draws)
+
+    def _tables(self) -> tuple[NDArray[Any], ...]:
+        return (
+            self._shown, self._times, self._states, self._heard, self._easing, self._gestures, self._gaze, self._due,
+        )  # fmt: skip
 
     def set_mood(self, slot: int, valence: float, arousal: float) -> None:
         """How the character feels; both in [-1, 1], anything else is clipped, NaN is neutral."""

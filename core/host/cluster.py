@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError
 from core.host.config import add_config_arguments, load_config, overrides_from
-from core.host.run import RunConfig, free_port, supervise
+from core.host.run import RunConfig, free_port, patience, supervise
 from core.host.sections import load_section
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _process(name: str, module: str, port: int, options: argparse.Namespace, set
         arguments += ["--set", override]
     for key, value in settings.items():
         arguments += ["--set", f"{key}={value}"]
-    return ChildSpec(name=name, module=module, arguments=arguments, port=port)
+    return ChildSpec(name=name, module=module, arguments=arguments, port=port, stop_s=patience(module))
 
 
 def _port(taken: set[int]) -> int:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from core.host.cli import Subparsers
     from core.host.supervisor import ChildSpec
 
-__all__ = ["RunConfig", "free_port", "register", "supervise"]
+__all__ = ["RunConfig", "free_port", "patience", "register", "supervise"]
 
+_POP_STOP_S_MAX: Final = 6.0
 _SOCKET_PATH_BYTES_MAX: Final = 100
 
 
@@ -123,7 +124,16 @@ def _spec(name: str, config: Any, passed: list[str], settings: dict[str, object]
     for key, value in settings.items():
         arguments += ["--set", f"{name}.{key}={value}"]
     host = _asked_host(config.host)
-    return ChildSpec(name=name, module=name, arguments=arguments, host=host, port=int(str(settings["port"])))
+    return ChildSpec(
+        name=name, module=name, arguments=arguments, host=host, port=int(str(settings["port"])), stop_s=patience(name)
+    )
+
+
+def patience(module: str) -> float:
+    """How long a process of this module may take to stop, in seconds: a POP moves its sessions to others first."""
+    from core.host.child import STOP_S_MAX
+
+    return _POP_STOP_S_MAX if module == "edge" else STOP_S_MAX
 
 
 def _asked_host(host: str) -> str:

@@ -35,6 +35,7 @@ class ChildSpec:
         module: run as `python -m module`.
         arguments: its command line.
         host, port: where `GET /healthz` answers 200 once it is ready.
+        stop_s: how long it may take to stop; a POP moves its sessions to others meanwhile.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ChildSpec:
     arguments: Sequence[str] = ()
     host: str = "127.0.0.1"
     port: int
+    stop_s: float = STOP_S_MAX
 
 
 class StartError(Exception):
@@ -146,7 +148,7 @@ class Supervisor:
                         ready.set_result(None)
                 await self._until_exit_or_stop(exited)
             finally:
-                await self._end(process, exited)
+                await self._end(process, exited, spec.stop_s)
                 await printer
                 del self._running[spec.name]
             if self._stopping.is_set():
@@ -196,11 +198,11 @@ class Supervisor:
         await asyncio.wait({exited, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
 
-    async def _end(self, process: asyncio.subprocess.Process, exited: asyncio.Task[int]) -> None:
+    async def _end(self, process: asyncio.subprocess.Process, exited: asyncio.Task[int], stop_s: float) -> None:
         """Stop the child, whatever it takes, and what it may have left in its process group."""
         if not exited.done():
             _kill_group(process, signal.SIGTERM, only_leader=True)
-            await asyncio.wait({exited}, timeout=STOP_S_MAX)
+            await asyncio.wait({exited}, timeout=stop_s)
         _kill_group(process, signal.SIGKILL)
         await exited
 

@@ -215,7 +215,11 @@ class Handoff:
     def get_timer(self) -> float | None:
         """When patience ends, monotonic seconds; None: there is nothing to wait for, or no end to it."""
         patience_s = _PATIENCE_S.get(self.state)
-        return None if patience_s is None else self._since + patience_s
+        if patience_s is None:
+            return None
+        # The overlap counts from the first preview, however long the compare-and-set took.
+        began = self._previewed_at if self.state is HandoffState.COMMITTED else None
+        return (self._since if began is None else began) + patience_s
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""

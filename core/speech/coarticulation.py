@@ -20,7 +20,13 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.limits import MEDIA_CLOCK_HZ, MOUTH_CURVE_AHEAD_S_MAX, MOUTH_SOUNDS_NEAR_MAX, MOUTH_SOUNDS_WAITING_MAX
+from core.limits import (
+    MEDIA_CLOCK_HZ,
+    MOUTH_CURVE_AHEAD_S_MAX,
+    MOUTH_SOUNDS_NEAR_MAX,
+    MOUTH_SOUNDS_WAITING_MAX,
+    MOUTH_SPANS_KEPT_MAX,
+)
 from core.speech.messages import PhonemeSpan
 from core.speech.phonemes import split_symbol
 from core.speech.visemes import ARTICULATORS, GROUP_OF, GROUPS, REST_DOMINANCE, viseme
@@ -162,18 +168,20 @@ class Utterance:
     Attributes:
         due_ticks: the position at which the next of them is due; NEVER without one.
         beats: (tick, stress) of every primary or secondary stressed vowel, in order of arrival.
+        spans: the newest that were taken in.
         unknown: letters that no table knows; they look neutral.
         dropped: spans refused: their times are impossible (end before begin, long past, too far ahead), or too many
             wait.
     """
 
-    __slots__ = ("_sorted", "_waiting", "beats", "dropped", "due_ticks", "unknown")
+    __slots__ = ("_sorted", "_waiting", "beats", "dropped", "due_ticks", "spans", "unknown")
 
     def __init__(self) -> None:
         self._waiting: deque[Sound] = deque()
         self._sorted = True
         self.due_ticks = NEVER
         self.beats: list[tuple[int, int]] = []
+        self.spans: deque[PhonemeSpan] = deque(maxlen=MOUTH_SPANS_KEPT_MAX)
         self.unknown = 0
         self.dropped = 0
 
@@ -192,6 +200,7 @@ class Utterance:
             if not possible or len(waiting) >= MOUTH_SOUNDS_WAITING_MAX:
                 self.dropped += 1
                 continue
+            self.spans.append(span)
             whole = min(end, begin + MOUTH_CURVE_AHEAD_S_MAX) - begin
             parts, stress, unknown = _parts(span.symbol, span.stress)
             self.unknown += unknown

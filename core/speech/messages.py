@@ -26,6 +26,7 @@ __all__ = [
     "MicrophonePacket",
     "Mood",
     "Opened",
+    "Owner",
     "PhonemeSpan",
     "Playout",
     "PopPresence",
@@ -122,10 +123,16 @@ class WordSpan(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Opened(_Message, frozen=True, kw_only=True, tag="opened"):
-    """A viewer is connected; the origin may greet, once. Repeated every limits.SIGN_OF_LIFE_S while it is."""
+    """A viewer is connected; the origin may greet, once. Repeated every limits.SIGN_OF_LIFE_S while it is.
+
+    Attributes:
+        moved: this POP goes on with the state of the one before; otherwise a higher epoch than before is a viewer that
+            has lost a POP, and with it what was being said.
+    """
 
     epoch: int
     transport: str
+    moved: bool = False
 
 
 class MicrophonePacket(_Message, frozen=True, kw_only=True, tag="mic"):
@@ -248,10 +255,15 @@ class TurnState(_DownMessage, frozen=True, kw_only=True, tag="turn"):
 
 
 class SpeechStart(_DownMessage, frozen=True, kw_only=True, tag="speech-start"):
-    """An utterance begins. Utterance ids increase strictly within a session and start at 1."""
+    """An utterance begins. Utterance ids increase strictly within a session and start at 1.
+
+    Attributes:
+        first: index of the first packet that follows; those before it were heard elsewhere.
+    """
 
     utterance_id: int
     turn_id: int = 0
+    first: int = 0
 
 
 class SpeechPacket(_DownMessage, frozen=True, kw_only=True, tag="speech"):
@@ -343,8 +355,16 @@ class StageTimes(_DownMessage, frozen=True, kw_only=True, tag="stages"):
     stages: dict[str, float]
 
 
+class Owner(_DownMessage, frozen=True, kw_only=True, tag="owner"):
+    """From here on the session belongs to the POP that has this epoch. It divides what the origin says: what comes
+    before it is told to the viewer by the former owner, what comes after it by this one."""
+
+    epoch: int
+
+
 DownMessage = (
     Ready
+    | Owner
     | TurnState
     | SpeechStart
     | SpeechPacket

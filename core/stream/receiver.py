@@ -90,6 +90,8 @@ class UnitReceiver:
 
     Args:
         protects_sound: redundancy brings back sound and motion (our own playout), not motion alone (WebRTC).
+        previews: units of a POP that does not own the session yet are taken, too (`core.stream.succession`).
+        media_time: where the track that this one goes on with is, unwrapped; None: it is the first.
 
     Attributes:
         dropped: what was of no use, by reason. Packets: `bad-opus`, `too-short`, `unknown-version`, `unknown-flags`,
@@ -100,13 +102,14 @@ class UnitReceiver:
         lost: units that the link has not delivered, restored ones among them.
     """
 
-    def __init__(self, *, protects_sound: bool) -> None:
+    def __init__(self, *, protects_sound: bool, previews: bool = False, media_time: int | None = None) -> None:
+        self._previews = previews
         self._protects_sound = protects_sound
         self._fec = FecDecoder(sound=protects_sound)
         self.dropped: Counter[str] = self._fec.dropped
         self._decoder = FrameDecoder()
         self._epoch: int | None = None
-        self._media_time: int | None = None
+        self._media_time = media_time
         self._gradient = DelayGradient()
         self._gradient_span: int = 0
         self._reported_s = float("-inf")
@@ -127,6 +130,16 @@ class UnitReceiver:
     def epoch(self) -> int | None:
         """Of the owner that is believed; None before the first face."""
         return self._epoch
+
+    @property
+    def media_time(self) -> int | None:
+        """Of the newest packet, unwrapped 48 kHz ticks; None before the first."""
+        return self._media_time
+
+    @property
+    def protects_sound(self) -> bool:
+        """See the class."""
+        return self._protects_sound
 
     @property
     def restored(self) -> int:
@@ -163,7 +176,7 @@ class UnitReceiver:
             return self._drop(error.code)
         if unit is None:
             return self._drop("plain")
-        if unit.flags & AccessUnitFlags.PREVIEW:
+        if unit.flags & AccessUnitFlags.PREVIEW and not self._previews:
             return self._drop("preview")
         if unit.epoch != self._epoch and not self._adopt(unit):
             return []
@@ -277,7 +290,7 @@ class UnitReceiver:
         placed.sort(key=lambda one: one[0])
         units: list[ReceivedUnit] = []
         for media_time, restored in placed:
-            if restored.unit.flags & AccessUnitFlags.PREVIEW:
+            if restored.unit.flags & AccessUnitFlags.PREVIEW and not self._previews:
                 self._drop("preview")
                 continue
             self._restored.add(restored.unit.sequence_number)

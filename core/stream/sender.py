@@ -26,7 +26,7 @@ from core.session.state import FaceState
 from core.stream.fec import FecEncoder, encode_block, window_units
 from core.stream.rate_control import Decision, LadderController, RateController
 from core.stream.reception import Reception, ReceptionMeter
-from core.wire.access_unit import AccessUnit, AccessUnitFlags, encode_access_unit
+from core.wire.access_unit import NO_FLAGS, AccessUnit, AccessUnitFlags, encode_access_unit
 from core.wire.feedback import Feedback
 from core.wire.frame_codec import FrameEncoder, Layer, layer_of
 from core.wire.opus_merge import merge
@@ -62,7 +62,8 @@ class UnitSender:
     ) -> None:
         self._epoch = epoch & 0xFFFF
         self._encoder = FrameEncoder()
-        self._sequence_number = 0
+        self.sequence_number = 0
+        """Of the next unit, 16 bits."""
         self._make_controller = make_controller
         self._lost_before = 0
         self._meter = ReceptionMeter()
@@ -104,7 +105,7 @@ class UnitSender:
         """The track goes on over a new link: nothing is known of it, nothing sent before counts as received."""
         self._encoder.reset()
         self._lost_before += self._meter.lost
-        self._meter = ReceptionMeter(first_sequence_number=self._sequence_number)
+        self._meter = ReceptionMeter(first_sequence_number=self.sequence_number)
         self._begin(plays_sound_itself)
 
     def pack(
@@ -136,10 +137,12 @@ class UnitSender:
         voice = opus[0] if ticks == 1 else merge(opus)
         return self._pack(frame, voice, ticks, state, flags | AccessUnitFlags.SPEECH, self._layer(ticks), now)
 
-    def pack_idle(self, *, frame: AnimationFrame, state: FaceState, now: float) -> bytes:
+    def pack_idle(
+        self, *, frame: AnimationFrame, state: FaceState, now: float, flags: AccessUnitFlags = NO_FLAGS
+    ) -> bytes:
         """One access unit that covers limits.IDLE_FRAMES_PER_PACKET ticks of silence."""
         ticks = IDLE_FRAMES_PER_PACKET
-        return self._pack(frame, _SILENCE[ticks], ticks, state, AccessUnitFlags(0), Layer.T0, now)
+        return self._pack(frame, _SILENCE[ticks], ticks, state, flags, Layer.T0, now)
 
     def receive_feedback(self, feedback: Feedback, now: float) -> Dropped | None:
         """Learn what the viewer has and how the link is: it may say anything, and is believed within bounds.
@@ -177,8 +180,8 @@ class UnitSender:
     def _layer(self, ticks: int) -> Layer:
         """The layer of a packet so long, so that T0 alone is at least 12.5 frames/s whatever the packet time."""
         if ticks == 1:
-            return layer_of(self._sequence_number)
-        return Layer.T1 if ticks == 2 and self._sequence_number & 1 else Layer.T0
+            return layer_of(self.sequence_number)
+        return Layer.T1 if ticks == 2 and self.sequence_number & 1 else Layer.T0
 
     def _pack(
         self,
@@ -190,7 +193,7 @@ class UnitSender:
         layer: Layer,
         now: float,
     ) -> bytes:
-        sequence_number, epoch, decision = self._sequence_number, self._epoch, self._controller.decision
+        sequence_number, epoch, decision = self.sequence_number, self._epoch, self._controller.decision
         encoded = b""
         self.answers_keyframe_request = False
         if self._keyframe_asked or layer <= decision.layer:
@@ -215,7 +218,7 @@ class UnitSender:
                 epoch=epoch, sequence_number=sequence_number, flags=flags, state=state, frame=encoded, fec=fec
             )
         packet = encode_access_unit(unit, opus)
-        self._sequence_number = (sequence_number + 1) & 0xFFFF
+        self.sequence_number = (sequence_number + 1) & 0xFFFF
         self._meter.on_sent(now)
         self.frame_bytes += len(encoded)
         self.fec_bytes += len(fec)

@@ -12,11 +12,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from core.errors import Dropped
 from core.limits import LOG_MEL_BANDS, SPEECH_QUEUE_PACKETS_MAX, SPEECH_STALL_S_MAX, TICK_S, TICK_SAMPLES
 from core.speech.messages import SpeechPacket
 
-__all__ = ["Placed", "SpeechTrack"]
+__all__ = ["Placed", "SpeechTrack", "TrackState", "UtteranceState"]
 
 _TAIL_TICKS: Final = 8
 """Ticks for which an utterance's clock runs on after its last packet, so that the mouth closes as it was meant to."""
@@ -71,6 +73,29 @@ class _Utterance:
         self.log_mel = _SILENT_LOG_MEL
         """The newest frame that was given."""
 
+    def save(self, *, packets: bool = True) -> UtteranceState:
+        waiting = [(index, packet.opus, packet.log_mel) for index, (packet, _) in self.packets.items()]
+        return UtteranceState(
+            self.utterance_id,
+            self.next_index,
+            self.total,
+            self.lead,
+            self.filling,
+            self.heard,
+            self.log_mel,
+            waiting if packets else [],
+        )
+
+    @classmethod
+    def load(cls, state: UtteranceState, now: float) -> _Utterance:
+        utterance = cls(state.utterance_id)
+        utterance.next_index, utterance.total, utterance.lead = state.next_index, state.total, state.lead
+        utterance.filling, utterance.heard, utterance.log_mel = state.filling, state.heard, state.log_mel
+        for index, opus, log_mel in state.packets:
+            packet = SpeechPacket(utterance_id=state.utterance_id, index=index, opus=opus, log_mel=log_mel)
+            utterance.packets[index] = packet, now
+        return utterance
+
     def starves(self) -> bool:
         """Whether nothing of it may play now."""
         if not self.packets:
@@ -78,6 +103,31 @@ class _Utterance:
         elif self.total is not None or len(self.packets) > self.lead:
             self.filling = False
         return self.filling
+
+
+class UtteranceState(msgspec.Struct, frozen=True, array_like=True):
+    """An utterance that is not over: see `_Utterance`. `packets`: index, Opus, log-mel; their phonemes are known to
+    the animator."""
+
+    utterance_id: int
+    next_index: int
+    total: int | None
+    lead: int
+    filling: bool
+    heard: int
+    log_mel: bytes
+    packets: list[tuple[int, bytes, bytes]]
+
+
+class TrackState(msgspec.Struct, frozen=True, array_like=True):
+    """Everything a `SpeechTrack` knows."""
+
+    utterances: list[UtteranceState]
+    cancelled_through: int
+    tail: tuple[int, int, int] | None
+    sounding: tuple[UtteranceState, int, bytes] | None
+    segments: list[tuple[int, int, int, int]]
+    stalled_ticks: int
 
 
 class SpeechTrack:
@@ -123,15 +173,17 @@ class SpeechTrack:
             queued += len(utterance.packets)
         return queued
 
-    def start(self, utterance_id: int) -> Dropped | None:
-        """A new utterance begins; ids must increase."""
+    def start(self, utterance_id: int, first: int = 0) -> Dropped | None:
+        """A new utterance begins; ids must increase. `first`: packets before this one never come."""
         newest = self._utterances[-1].utterance_id if self._utterances else 0
         if utterance_id <= max(newest, self._cancelled_through):
             return Dropped("old-utterance")
         if self._utterances and self._utterances[-1].total is None:
             former = self._utterances[-1]
             self.end(former.utterance_id, max(former.next_index, max(former.packets, default=-1) + 1))
-        self._utterances.append(_Utterance(utterance_id))
+        utterance = _Utterance(utterance_id)
+        utterance.next_index = utterance.heard = max(0, first)
+        self._utterances.append(utterance)
         return None
 
     def push(self, packet: SpeechPacket, now: float) -> Dropped | None:
@@ -293,6 +345,32 @@ class SpeechTrack:
         packet, arrived_at = item
         self._sounding = utterance, index, packet.log_mel
         return Placed(utterance.utterance_id, ticks, packet.opus, packet.log_mel, arrived_at, index == 0)
+
+    def save(self) -> TrackState:
+        """All of it, for another POP that goes on with it."""
+        sounding = self._sounding
+        over = sounding is not None and sounding[0] not in self._utterances
+        return TrackState(
+            utterances=[utterance.save() for utterance in self._utterances],
+            cancelled_through=self._cancelled_through,
+            tail=self._tail,
+            sounding=None if sounding is None else (sounding[0].save(packets=over), sounding[1], sounding[2]),
+            segments=[(piece.utterance_id, piece.media_time, piece.ticks, piece.count) for piece in self._segments],
+            stalled_ticks=self._stalled_ticks,
+        )
+
+    def load(self, state: TrackState, now: float) -> None:
+        """Go on where another track was. Args: now: monotonic seconds, taken for the arrival of what waits."""
+        self._utterances = deque(_Utterance.load(saved, now) for saved in state.utterances)
+        self._cancelled_through, self._tail = state.cancelled_through, state.tail
+        self._segments = deque((_Segment(*piece) for piece in state.segments), maxlen=_SEGMENTS_MAX)
+        self._stalled_ticks = state.stalled_ticks
+        self._sounding = None
+        if state.sounding is not None:
+            saved, index, log_mel = state.sounding
+            first = self._utterances[0] if self._utterances else None
+            playing = first is not None and first.utterance_id == saved.utterance_id
+            self._sounding = (first if playing and first else _Utterance.load(saved, now)), index, log_mel
 
     def _finish(self, utterance: _Utterance, ticks: int) -> Placed:
         self._utterances.popleft()

@@ -11,7 +11,7 @@ from core.errors import LocalProtocolError, RemoteProtocolError
 from core.session.state import FaceState
 from core.wire import opus_padding
 
-__all__ = ["KIND", "VERSION", "AccessUnit", "AccessUnitFlags", "decode_access_unit", "encode_access_unit"]
+__all__ = ["KIND", "NO_FLAGS", "VERSION", "AccessUnit", "AccessUnitFlags", "decode_access_unit", "encode_access_unit"]
 
 KIND: Final = 1
 """High nibble of the first byte of side data that is an access unit."""
@@ -38,6 +38,7 @@ class AccessUnitFlags(IntFlag):
     """From a POP that does not own the session yet: decode for warming up, never draw."""
 
 
+NO_FLAGS: Final = AccessUnitFlags(0)
 _KNOWN: Final = AccessUnitFlags.SPEECH | AccessUnitFlags.DUCK | AccessUnitFlags.CUT | AccessUnitFlags.PREVIEW
 
 

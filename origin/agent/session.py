@@ -59,6 +59,7 @@ from origin.agent.speaking import Speaking
 from origin.dialogue.character import Character
 from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.services import Shared
+from origin.sent_again import SentAgain
 
 __all__ = ["AgentLink", "AgentSession"]
 
@@ -119,6 +120,7 @@ class AgentSession:
         self._link: AgentLink | None = None
         self._missed: deque[TypedText] = deque(maxlen=AGENT_MISSED_MAX)
         self._pop_epoch = 0
+        self._again = SentAgain()
         self._viewer = ""
         self._user_speaking = False
         self._turn_id = 0
@@ -231,6 +233,7 @@ class AgentSession:
 
     def _send(self, message: DownMessage) -> None:
         if self._ending is None:
+            self._again.sent(message)
             with contextlib.suppress(FabricError):  # the fabric counts what it loses
                 self._bus.publish_nowait(self._down, encode(message))
 
@@ -268,6 +271,9 @@ class AgentSession:
             case MicrophonePacket():
                 self._microphone(received)
             case Opened():
+                if 0 < self._pop_epoch < received.epoch and not received.moved:
+                    for message in self._again.rest():
+                        self._send(message)
                 self._pop_epoch = max(self._pop_epoch, received.epoch)
                 first, self._viewer = not self._viewer, received.transport or "unknown"
                 self._send(self._ready)
@@ -280,6 +286,7 @@ class AgentSession:
             case BargeIn():
                 self._barge_in(received)
             case Playout():
+                self._again.heard(received)
                 self._playout(received)
             case VoiceFormat():
                 self._speaking.follow(VoiceEncoding.nearest(received.bitrate_bps, received.loss_percent))

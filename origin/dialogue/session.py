@@ -65,6 +65,7 @@ from origin.dialogue.services import Shared
 from origin.dialogue.state import DialogueState, TurnMarks
 from origin.dialogue.turns import Conversation, EndingStopStrategy
 from origin.dialogue.voice_output import VoiceOutput
+from origin.sent_again import SentAgain
 
 __all__ = ["DialogueSession"]
 
@@ -143,6 +144,7 @@ class DialogueSession:
         self._quiet_since = 0.0
         self._last_heard = 0.0
         self._pop_epoch = 0
+        self._again = SentAgain()
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
         self._state = DialogueState(
@@ -331,6 +333,7 @@ class DialogueSession:
     def _send(self, message: DownMessage) -> None:
         if self._state.closed:
             return
+        self._again.sent(message)
         if self._generation:
             message = msgspec.structs.replace(message, generation=self._generation)
         with contextlib.suppress(FabricError):  # the fabric counts what it loses
@@ -362,6 +365,9 @@ class DialogueSession:
                 if await self._microphone.receive(received) is not None:
                     self.dropped += 1
             case Opened():
+                if 0 < self._pop_epoch < received.epoch and not received.moved:
+                    for message in self._again.rest():  # to a POP that knows nothing of what was being said
+                        self._send(message)
                 self._pop_epoch = max(self._pop_epoch, received.epoch)
                 await self._viewer_opened()
             case UserText():
@@ -370,6 +376,7 @@ class DialogueSession:
                 frame = BargeInFrame(utterance_id=received.utterance_id, heard_until=received.heard_until)
                 await self._worker.queue_frame(frame)
             case Playout():
+                self._again.heard(received)
                 self._heard(received)
             case VoiceFormat():
                 self._follow(received)

@@ -49,7 +49,7 @@ def _pid_of(stack: Stack, name: str, second: int) -> int:
 
 @pytest.mark.parametrize("transport", ["webrtc", "webtransport"])
 async def test_a_conversation_outlives_its_pop(browser: Browser, transport: str) -> None:
-    with local_stack() as stack, another_pop(stack, "second") as (_, second):
+    with local_stack() as stack, another_pop(stack, "second") as second:
         async with asyncio.timeout(10):
             while len((await _admin(stack, "GET", "pops"))["pops"]) < 2:
                 await asyncio.sleep(0.1)
@@ -62,7 +62,7 @@ async def test_a_conversation_outlives_its_pop(browser: Browser, transport: str)
                 "() => { window.told = []; window.visavis.session.on('connection', (e) => window.told.push(e.state)); }"
             )
             before = await _here(stack, page)
-            os.kill(_pid_of(stack, before, second), signal.SIGKILL)
+            os.kill(_pid_of(stack, before, second.process.pid), signal.SIGKILL)
             await page.until(
                 "laterMs => window.visavis.session.debug.received.toArray().at(-1).atMs > laterMs",
                 await page.page.evaluate("performance.now() + 2500"),

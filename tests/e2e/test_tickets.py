@@ -88,16 +88,16 @@ async def test_one_ticket_opens_one_pop(place: Stack) -> None:
 
 
 async def test_a_killed_pop_is_left_for_another_in_the_same_conversation(place: Stack) -> None:
-    with another_pop(place, "doomed", "edge.region=moon") as (url, pid):
+    with another_pop(place, "doomed", "edge.region=moon") as doomed:
         async with asyncio.timeout(20):
             while "doomed" not in {row["name"] for row in (await told(place, "pops", "list"))["pops"]}:
                 await asyncio.sleep(0.1)
-        ticket = await fetch_ticket(place.origin_url, pop=url)
+        ticket = await fetch_ticket(place.origin_url, pop=doomed.url)
         viewer = Viewer(ticket, microphone=False)
         try:
             await viewer.start()
             await settle(viewer, quiet_s=0.3)
-            os.kill(pid, signal.SIGKILL)
+            os.kill(doomed.process.pid, signal.SIGKILL)
             began = time.monotonic()
             await viewer.change_pop()
             assert await viewer.wait_until(lambda viewer: viewer.screen.units > 5, 5)

@@ -181,7 +181,7 @@ class Stage:
         return [message for message in self.up if isinstance(message, kind)]
 
 
-def claims(session_id: str = "s1", mode: str = MODE_CONVERSATION) -> Claims:
+def claims(session_id: str = "s1", mode: str = MODE_CONVERSATION, epoch: int = 1) -> Claims:
     return Claims(
         issuer="origin",
         audience="local",
@@ -189,7 +189,7 @@ def claims(session_id: str = "s1", mode: str = MODE_CONVERSATION) -> Claims:
         ticket_id="t1",
         issued_at=0,
         expires_at=60,
-        epoch=1,
+        epoch=epoch,
         scopes=("webrtc",),
         character="mira",
         mode=mode,

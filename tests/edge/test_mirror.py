@@ -141,7 +141,7 @@ def test_not_even_a_short_sound_is_lost(count: int) -> None:
     stage.ticks(30)
     voices = [strip(payload) for payload, _ in stage.link.packets]
     assert voices.count(VOICE) == count
-    assert stage.session._track.holes == 0
+    assert stage.session.parts.track.holes == 0
 
 
 def test_a_mirror_answers_nobody() -> None:

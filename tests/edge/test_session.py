@@ -482,7 +482,8 @@ def test_a_face_whose_voice_breaks_off_thinks_while_somebody_else_takes_over() -
     stage.say(1, 10, end=False)
     stage.ticks(4)
     assert stage.link.state() is FaceState.SPEAKING
-    assert stage.session.close_voice() == (1, 10)
+    stage.session.hand_over(2)
+    assert stage.up[-1] == messages.HandedOver(generation=2, utterance_id=1, packets=10)
     stage.session.receive(messages.TurnState(state="thinking", generation=2), stage.now)
     stage.ticks(5)
     assert stage.link.state() is FaceState.SPEAKING, "what is there is played to its end"

@@ -54,7 +54,7 @@ class Pop:
         controller = random.choice(list(CONTROLLERS.values()))
         self.plays_sound_itself = random.random() < 0.5
         self.sender = UnitSender(epoch=EPOCH, plays_sound_itself=self.plays_sound_itself, make_controller=controller)
-        self.sender._sequence_number = random.choice((0, 65_500, random.randrange(65_536)))
+        self.sender.sequence_number = random.choice((0, 65_500, random.randrange(65_536)))
         self.sender.restart(plays_sound_itself=self.plays_sound_itself)
         self.sent: dict[int, Sent] = {}
         self.rejected: Counter[str] = Counter()
@@ -73,7 +73,7 @@ class Pop:
             self._units_left = random.randint(20, 80) if self._speaks else random.randint(1, 8)
         self._units_left -= 1
         frame = self._frame(now_s)
-        number = self.sender._sequence_number
+        number = self.sender.sequence_number
         if self._speaks:
             ticks = self.sender.decision.ptime_ms // 20
             voice = [b"\x78" + random.randbytes(30) for _ in range(ticks)]

@@ -1,7 +1,9 @@
-import type { Link } from "../transports/link";
+import type { Link, LinkEvents, SoundSource } from "../transports/link";
 import { backoffMs } from "./backoff";
 import {
   asVisavisError,
+  NOBODY,
+  routed,
   silenceOf,
   type ConnectorEvents,
   type ConnectorParts,
@@ -211,8 +213,12 @@ export class Connector {
   }
 
   async #open(source: Source, ticket: Ticket, pop: TicketPop, resuming: boolean, signal: AbortSignal): Promise<void> {
-    const options = { ticket, pop, resuming, signal, ...this.#parts.wishes() };
-    const link = await this.#parts.openLink(options, {
+    const { aside, onSound } = source;
+    const options = { ticket, pop, resuming, preview: Boolean(aside), onSound, signal, ...this.#parts.wishes() };
+    const tryOther = (): void => {
+      if (source === this.#source) this.#tryOther(false);
+    };
+    const events: LinkEvents = {
       onUnit: (unit) => {
         if (!this.#onTrack(source)) return;
         source.heard = true;
@@ -224,18 +230,15 @@ export class Connector {
         source.heard = true;
         this.#events.onControl(data);
       },
-      onUnsteady: () => {
-        if (source === this.#source) this.#tryOther(false);
-      },
-      onDegraded: () => {
-        if (source === this.#source) this.#tryOther(false);
-      },
+      onUnsteady: tryOther,
+      onDegraded: tryOther,
       onLost: (error) => {
         if (source !== this.#source) return;
         this.#lost = error;
         if (this.#race === null && !this.#tryOther(false)) void this.#reconnect(error, false);
       },
-    });
+    };
+    const link = await this.#parts.openLink(options, routed(source, events));
     if (signal.aborted) link.close(!resuming);
     signal.throwIfAborted();
     source.link = link;
@@ -313,6 +316,28 @@ export class Connector {
       const timer = setTimeout(done, ms);
       this.#wake = done;
     });
+  }
+
+  /** Open a link to a POP that the session may move to, beside the one that carries it. @throws VisavisError */
+  async openBeside(pop: TicketPop, aside: LinkEvents, onSound: (sound: SoundSource) => void): Promise<Source> {
+    const source: Source = { ...this.#newSource(0), aside, onSound };
+    await this.#open(source, this.#ticket!, pop, true, this.#abort.signal);
+    return source;
+  }
+
+  /** That link carries the session from now on. @returns the one that did, which nobody listens to any more. */
+  goTo(source: Source, pop: TicketPop): Link | null {
+    const former = this.#source;
+    if (former !== null) former.aside = NOBODY;
+    source.aside = null;
+    this.#source = source;
+    this.#pop = pop;
+    this.#resume.forget();
+    this.#race?.abort.abort(POP_GONE);
+    this.#lost = null;
+    this.#connectedMs = performance.now();
+    source.health.unit(this.#connectedMs);
+    return former?.link ?? null;
   }
 
   // --- from one link to another --------------------------------------------------------------------------------

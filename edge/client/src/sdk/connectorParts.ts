@@ -1,4 +1,4 @@
-import type { Link, LinkEvents, LinkOptions } from "../transports/link";
+import type { Link, LinkEvents, LinkOptions, SoundSource } from "../transports/link";
 import type { UnitReport } from "../transports/messages";
 import { VisavisError } from "./errors";
 import type { ConnectionState } from "./events";
@@ -44,6 +44,10 @@ export interface Source {
   heard: boolean;
   /** Links of one POP carry one track; at another POP a new track begins. */
   readonly track: number;
+  /** Who hears of it instead of the session: it does not carry that yet, or no longer. */
+  aside?: LinkEvents | null;
+  /** See LinkOptions. */
+  readonly onSound?: (sound: SoundSource) => void;
 }
 
 /** A second link that is being opened beside the first. */
@@ -53,6 +57,38 @@ export interface Race {
   readonly startedMs: number;
   /** The first link was merely silent: when it recovers, the race is off. */
   readonly bySilence: boolean;
+}
+
+const nothing = (): void => undefined;
+/** For a link that nobody listens to any more. */
+export const NOBODY: LinkEvents = {
+  onUnit: nothing,
+  onControl: nothing,
+  onUnsteady: nothing,
+  onDegraded: nothing,
+  onLost: nothing,
+};
+
+/** What a link tells goes aside while it does not carry the session. */
+export function routed(source: Source, events: LinkEvents): LinkEvents {
+  const now = (): LinkEvents => source.aside ?? events;
+  return {
+    onUnit: (unit) => {
+      now().onUnit(unit);
+    },
+    onControl: (data) => {
+      now().onControl(data);
+    },
+    onUnsteady: () => {
+      now().onUnsteady();
+    },
+    onDegraded: () => {
+      now().onDegraded();
+    },
+    onLost: (error) => {
+      now().onLost(error);
+    },
+  };
 }
 
 /** How long a link has brought nothing; 0 where motion cannot be read, so that nobody knows. */

@@ -1,6 +1,6 @@
 import { BLENDSHAPE_INDEX, BLENDSHAPES } from "../avatar/rig";
 import type { StateFace } from "../stream/stateFace";
-import { wrapTimestamp } from "../stream/timestamps";
+import { TICKS_PER_MS, wrapTimestamp } from "../stream/timestamps";
 import type { MotionSample } from "../stream/timeline";
 import { VoiceGate } from "../stream/voiceGate";
 import type { Link } from "../transports/link";
@@ -14,6 +14,11 @@ import { Speaker } from "./speaker";
 
 /** How often the worker is told what is audible; in between it counts on. */
 const PLAYOUT_NOTE_MS = 50;
+/** Two links that are no further apart play the same: nobody hears the change. */
+const APART_MS_MAX = 10;
+/** Both POPs send for 300 ms at most, from before the other one counts; so long it is waited until they are that near. */
+const SWITCH_MS_MAX = 120;
+const SWITCH_STEP_MS = 5;
 
 /** What the media path tells its session. */
 export interface MediaEvents {
@@ -36,6 +41,8 @@ export class MediaPath implements FaceDriver {
   readonly #debug: DebugTrace;
   readonly #events: MediaEvents;
   #link: Link | null = null;
+  /** The session may move to its POP. */
+  #next: Link | null = null;
   #lastNoteMs = 0;
   /** The stretch of voice that is arriving: its first packet, and whether that has been heard. */
   #voice: { readonly ticks: number; readonly arrivalMs: number; heard: boolean } | null = null;
@@ -53,8 +60,50 @@ export class MediaPath implements FaceDriver {
   /** Sound and motion come from this link from now on; null: from none. */
   setLink(link: Link | null): void {
     this.#link = link;
+    this.#next = null;
     this.clock.playoutDelayMs = null;
     if (link !== null) this.speaker.attach(link.sound);
+  }
+
+  /** What the speaker has prepared comes from this link: the session may move there. */
+  await(link: Link): void {
+    this.#next = link;
+  }
+
+  /** The session does not move there. */
+  discard(): void {
+    this.#next = null;
+    this.speaker.discard();
+  }
+
+  /**
+   * The session is at that link's POP: draw what it brings, and hear it as soon as both play the same media time, in a
+   * pause, or when the other one must not be waited for any longer.
+   */
+  async switchTo(link: Link, units: readonly UnitReport[]): Promise<void> {
+    for (const unit of units) this.receive(unit);
+    const startedMs = performance.now();
+    let shifted = false;
+    for (;;) {
+      const nowMs = performance.now();
+      const aheadMs = this.#aheadMs(link, nowMs);
+      if (aheadMs === null || Math.abs(aheadMs) <= APART_MS_MAX || nowMs - startedMs > SWITCH_MS_MAX) break;
+      if (!shifted) link.shift?.(aheadMs);
+      shifted = true;
+      await new Promise((resolve) => setTimeout(resolve, SWITCH_STEP_MS));
+    }
+    if (this.#next === link) this.#next = null;
+    this.#link = link;
+    this.clock.playoutDelayMs = null;
+    this.speaker.switchOver();
+  }
+
+  /** How much further than the link that is heard another one is; null where nobody can say. */
+  #aheadMs(link: Link, nowMs: number): number | null {
+    const [heard, next] = [this.#link?.playout() ?? null, link.playout()];
+    if (heard === null || next === null || this.clock.unwrapper.newest === null) return null;
+    const ticks = this.clock.unwrapper.peek(next.rtpTimestamp) - this.clock.unwrapper.peek(heard.rtpTimestamp);
+    return ticks / TICKS_PER_MS + (nowMs - next.atMs) - (nowMs - heard.atMs);
   }
 
   /** A unit came, before any jitter buffer: act on barge-in at once, keep the motion for its time. */
@@ -144,6 +193,8 @@ export class MediaPath implements FaceDriver {
     }
     if (nowMs - this.#lastNoteMs < PLAYOUT_NOTE_MS) return;
     this.#lastNoteMs = nowMs;
-    this.#link?.notePlayout(wrapTimestamp(audible), nowMs, this.clock.playoutDelayMs);
+    for (const link of [this.#link, this.#next]) {
+      link?.notePlayout(wrapTimestamp(audible), nowMs, this.clock.playoutDelayMs);
+    }
   }
 }

@@ -9,6 +9,7 @@ import { VisavisError } from "./errors";
 import type { ConnectionState, FaceStateName, MicrophoneState, SessionEvents } from "./events";
 import { Face } from "./face";
 import { MediaPath } from "./mediaPath";
+import { Mover } from "./mover";
 import { openMicrophone } from "./microphone";
 import { onNetworkChange } from "./networkChanges";
 import { nearestFirst, probe } from "./probe";
@@ -35,6 +36,7 @@ export class Session extends TypedEmitter<SessionEvents> {
   readonly #face: Face;
   readonly #ownsFace: boolean;
   readonly #connector: Connector;
+  readonly #mover: Mover;
   #ticket: Ticket | null = null;
   #microphone: MicrophoneState = "off";
   #microphoneStream: MediaStream | null = null;
@@ -58,6 +60,20 @@ export class Session extends TypedEmitter<SessionEvents> {
       onVoiceHeard: (ms) => void this.#measurePlayout(ms),
     });
     this.#connector = this.#makeConnector();
+    this.#mover = new Mover({
+      openBeside: (pop, events, onSound) => this.#connector.openBeside(pop, events, onSound),
+      goTo: (source, pop) => this.#connector.goTo(source, pop),
+      prepare: (sound) => {
+        this.#media.speaker.prepare(sound);
+      },
+      await: (link) => {
+        this.#media.await(link);
+      },
+      discard: () => {
+        this.#media.discard();
+      },
+      switchTo: (link, units) => this.#media.switchTo(link, units),
+    });
   }
 
   get connection(): ConnectionState {
@@ -230,6 +246,7 @@ export class Session extends TypedEmitter<SessionEvents> {
           this.#media.setLink(null);
         },
         onUnit: (unit) => {
+          this.#mover.owned(unit);
           this.#media.receive(unit);
         },
         onControl: (data) => {
@@ -271,7 +288,9 @@ export class Session extends TypedEmitter<SessionEvents> {
       else void this.#media.clock.measureOutputLatency();
     });
     if (resumed) return;
-    link.sendControl(encodeControl("client-ready", { version: "1.0.0", about: { library: "visavis" } }, newId()));
+    link.sendControl(
+      encodeControl("client-ready", { version: "1.0.0", about: { library: "visavis", handoff: true } }, newId()),
+    );
     if (link.motion === "none") {
       this.emit("fault", {
         code: "motion-unavailable",
@@ -289,6 +308,7 @@ export class Session extends TypedEmitter<SessionEvents> {
 
   #cleanUp(): void {
     this.#stopWatching?.();
+    this.#mover.close();
     this.#media.close();
     if (this.#ownsMicrophone) for (const track of this.#microphoneStream?.getTracks() ?? []) track.stop();
     this.#microphoneStream = null;
@@ -304,6 +324,14 @@ export class Session extends TypedEmitter<SessionEvents> {
       const kind = message.type === "server-message" ? message.data["t"] : null;
       if (kind === "resume") {
         this.#connector.noteResume(message.data["d"]);
+        return;
+      }
+      if (kind === "stay") {
+        this.#mover.stay(message.data["d"]);
+        return;
+      }
+      if (kind === "goaway" && (message.data["d"] as { reason?: unknown } | null)?.reason === "handoff") {
+        void this.#mover.follow(message.data["d"]);
         return;
       }
       if (kind === "goaway") {

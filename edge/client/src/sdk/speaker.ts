@@ -1,6 +1,9 @@
 import type { SoundSource } from "../transports/link";
 
 const STEP_MS = 5;
+/** Time constant of the change from one link's sound to another's: no click, and no word lost. */
+const SWITCH_S = 0.003;
+const SWITCH_FREE_MS = 100;
 /** A context that may run does so within this; one that waits for a gesture never answers. */
 const RESUME_MS_MAX = 300;
 
@@ -12,7 +15,13 @@ const RESUME_MS_MAX = 300;
  * front of it goes silent with it.
  */
 export class Speaker {
-  readonly #element: HTMLAudioElement;
+  #element: HTMLAudioElement;
+  /** What runs where nobody hears it, until `switchOver`. */
+  #next: {
+    readonly element: HTMLAudioElement | null;
+    readonly node: GainNode | null;
+    readonly source: AudioNode | null;
+  } | null = null;
   readonly #onGain: (gain: number) => void;
   /** For streams, where the element's volume cannot be set. */
   readonly #context: AudioContext | null = null;
@@ -52,6 +61,62 @@ export class Speaker {
       this.#node = new GainNode(context, { gain: this.#target });
       this.#source.connect(this.#node).connect(context.destination);
     } else this.#element.volume = this.#target;
+  }
+
+  /** Let this run where nobody hears it. */
+  prepare(sound: SoundSource): void {
+    this.discard();
+    const source = sound.node ?? this.#context?.createMediaStreamSource(sound.stream) ?? null;
+    let node: GainNode | null = null;
+    let element: HTMLAudioElement | null = null;
+    if (source !== null) {
+      node = new GainNode(source.context, { gain: 0 });
+      source.connect(node).connect(source.context.destination);
+      void (source.context as AudioContext).resume();
+    }
+    if (sound.node === null) {
+      element = new Audio();
+      element.autoplay = true;
+      element.volume = 0;
+      element.muted = this.#context !== null;
+      element.srcObject = sound.stream;
+      void element.play().catch(() => undefined);
+    }
+    this.#next = { element, node, source };
+  }
+
+  /** It will not be heard. */
+  discard(): void {
+    const next = this.#next;
+    this.#next = null;
+    if (next === null) return;
+    unplug(next.source, next.node);
+    next.element?.pause();
+    if (next.element) next.element.srcObject = null;
+  }
+
+  /** Hear what was prepared from now on, and what was heard no longer. */
+  switchOver(): void {
+    const next = this.#next;
+    if (next === null) return;
+    this.#next = null;
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    this.#gain = this.#target;
+    const former = { element: this.#element, node: this.#node, source: this.#source };
+    if (next.node !== null) next.node.gain.setTargetAtTime(this.#target, next.node.context.currentTime, SWITCH_S);
+    else if (next.element !== null) next.element.volume = this.#target;
+    if (former.node !== null) former.node.gain.setTargetAtTime(0, former.node.context.currentTime, SWITCH_S);
+    else former.element.volume = 0;
+    this.#node = next.node;
+    this.#source = next.source;
+    if (next.element !== null) this.#element = next.element;
+    setTimeout(() => {
+      unplug(former.source, former.node);
+      if (former.element === this.#element) return;
+      former.element.pause();
+      former.element.srcObject = null;
+    }, SWITCH_FREE_MS);
   }
 
   /** Start playing. @returns false when the browser wants a gesture first. */
@@ -104,6 +169,17 @@ export class Speaker {
     this.#node?.disconnect();
     void this.#context?.close();
   }
+}
+
+/** A link that has closed its sound meanwhile has unplugged it itself. */
+function unplug(source: AudioNode | null, node: GainNode | null): void {
+  if (node === null) return;
+  try {
+    source?.disconnect(node);
+  } catch {
+    // It was not connected any more.
+  }
+  node.disconnect();
 }
 
 function volumeCanBeSet(element: HTMLAudioElement): boolean {

@@ -158,7 +158,7 @@ export function parseTicket(body: unknown): Ticket {
 }
 
 /** null when it is none. */
-function parsePop(value: unknown): TicketPop | null {
+export function parsePop(value: unknown): TicketPop | null {
   const pop = value as Partial<Record<keyof TicketPop, unknown>> | null;
   if (typeof pop?.url !== "string" || typeof pop.token !== "string" || typeof pop.name !== "string") return null;
   return { name: pop.name, url: pop.url, token: pop.token, webtransport: parseWebTransport(pop.webtransport) };

@@ -127,6 +127,11 @@ export class SoundPlayout {
     this.advance(nowMs);
   }
 
+  /** Play everything so much later, or sooner where negative: for a playout that nobody hears yet. */
+  shift(laterMs: number): void {
+    this.#buffer.shift(laterMs);
+  }
+
   /** A packet came. While the card stands still (sound is blocked) it is not kept. @returns whether it is of use. */
   push(packet: PlayoutPacket, nowMs: number): boolean {
     const { ticks, durationTicks, silent, repaired } = packet;

@@ -118,6 +118,14 @@ export class JitterBuffer<Payload> {
     return null;
   }
 
+  /** Play everything so much later; sooner where negative: what would have to have been played by then is left out. */
+  shift(laterMs: number): void {
+    if (this.#nextAtMs === null) return;
+    const skipped = laterMs < 0 ? Math.ceil(-laterMs / PACKET_MS) : 0;
+    this.#nextTicks += skipped * PACKET_MS * TICKS_PER_MS;
+    this.#nextAtMs += skipped * PACKET_MS + laterMs;
+  }
+
   /** The blocks whose turn has come by `nowMs`, in order, each with the time at which it really began. */
   advance(nowMs: number): Block<Payload>[] {
     const blocks: Block<Payload>[] = [];

@@ -58,6 +58,8 @@ export class UnitReceiver {
    * Redundancy: `bad-fec`, `other-blocks`, `expired`, `contradiction`, `unplaced` (nobody knows when it is played).
    */
   readonly dropped: Partial<Record<string, number>>;
+  /** Units of a POP that does not own the session yet are taken, too. */
+  previews = false;
   readonly #protectsSound: boolean;
   readonly #fec: FecDecoder;
   #decoder = new FrameDecoder();
@@ -138,7 +140,7 @@ export class UnitReceiver {
       return this.#drop(codeOf(error));
     }
     if (unit === null) return this.#drop("plain");
-    if ((unit.flags & AccessUnitFlags.PREVIEW) !== 0) return this.#drop("preview");
+    if ((unit.flags & AccessUnitFlags.PREVIEW) !== 0 && !this.previews) return this.#drop("preview");
     if (unit.epoch !== this.#epoch && !this.#adopt(unit)) return [];
     const opus = strip(packet);
     const number = unit.sequenceNumber;
@@ -261,7 +263,7 @@ export class UnitReceiver {
     }
     const units: ReceivedUnit[] = [];
     for (const { restored, mediaTime } of this.#place().sort((a, b) => a.mediaTime - b.mediaTime)) {
-      if ((restored.unit.flags & AccessUnitFlags.PREVIEW) !== 0) {
+      if ((restored.unit.flags & AccessUnitFlags.PREVIEW) !== 0 && !this.previews) {
         this.#drop("preview");
         continue;
       }

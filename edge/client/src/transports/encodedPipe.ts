@@ -52,6 +52,11 @@ export class EncodedPipe {
     if (this.#receiver.keyframeRequest && this.#receiver.feedbackDue(absoluteMs)) this.#feedbackOnChannel(absoluteMs);
   }
 
+  /** The session may move to the POP of this link. */
+  acceptPreviews(): void {
+    this.#receiver.previews = true;
+  }
+
   /** The page says what is audible. */
   notePlayout(playout: Playout): void {
     this.#playout = playout;

@@ -75,6 +75,7 @@ scope.addEventListener("rtctransform", ({ transformer }) => {
 });
 scope.addEventListener("message", ({ data }) => {
   if (data.type === "playout") pipe.notePlayout(data);
+  else if (data.type === "previews") pipe.acceptPreviews();
   else if (data.type === "streams") run(data.side, data.readable, data.writable);
   else scope.close();
 });

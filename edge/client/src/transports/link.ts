@@ -38,6 +38,10 @@ export interface LinkOptions {
   readonly direction: "sendrecv" | "recvonly";
   /** The session lives already: an attempt that fails must not say goodbye, which would end it. */
   readonly resuming: boolean;
+  /** The session may move to this POP: what it sends as a preview is reported, too. */
+  readonly preview?: boolean;
+  /** Told of the sound as soon as there is a place for it: a browser keeps what comes while nobody plays it. */
+  readonly onSound?: ((sound: SoundSource) => void) | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -99,6 +103,8 @@ export interface Link {
   sendControl(data: string): boolean;
   /** Put a microphone track on the wire, or take it off, without a new connection. */
   setMicrophone(track: MediaStreamTrack | null): Promise<void>;
+  /** Play everything so much later, or sooner where negative, where that can be chosen: nobody hears this link yet. */
+  shift?(laterMs: number): void;
   /** Whether a microphone can be added to this connection. */
   readonly canSend: boolean;
   linkStats(): Promise<LinkStats>;

@@ -18,6 +18,8 @@ export interface UnitReport {
   readonly speech: boolean;
   readonly duck: boolean;
   readonly cut: boolean;
+  /** From a POP that does not own the session yet. */
+  readonly preview: boolean;
   /** 52 weights and 28 joint components; null when the frame's baseline is missing or it was damaged. */
   readonly values: Float32Array<ArrayBuffer> | null;
   readonly syncScore: number;
@@ -86,7 +88,12 @@ export interface CloseNote {
 }
 
 export type PipeSide = "receive" | "send";
-export type PageNote = PlayoutNote | StreamsNote | CloseNote;
+/** The session may move to the POP of this link: take its previews. */
+export interface PreviewsNote {
+  readonly type: "previews";
+}
+
+export type PageNote = PlayoutNote | StreamsNote | PreviewsNote | CloseNote;
 
 /** Nothing came yet. */
 export function emptyCounters(): PipeCounters {
@@ -152,6 +159,7 @@ export function unitReport(unit: ReceivedUnit, absoluteMs: number): UnitReport {
     speech: (flags & AccessUnitFlags.SPEECH) !== 0,
     duck: (flags & AccessUnitFlags.DUCK) !== 0,
     cut: (flags & AccessUnitFlags.CUT) !== 0,
+    preview: (flags & AccessUnitFlags.PREVIEW) !== 0,
     values,
     syncScore: frame?.syncScore ?? 0,
   };

@@ -82,7 +82,9 @@ export class WebRtcLink implements Link {
     this.#channel.binaryType = "arraybuffer";
     this.#transceiver = this.#peer.addTransceiver(options.microphone ?? "audio", { direction: options.direction });
     this.sound.stream.addTrack(this.#transceiver.receiver.track);
+    options.onSound?.(this.sound);
     this.#worker = this.motion === "none" ? null : this.#startWorker(options.direction === "sendrecv");
+    if (options.preview === true) this.#note({ type: "previews" });
     this.#listen();
   }
 

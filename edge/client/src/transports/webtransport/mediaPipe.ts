@@ -95,6 +95,16 @@ export class MediaPipe {
     this.#playout.decoderFailed();
   }
 
+  /** The session may move to the POP of this link. */
+  acceptPreviews(): void {
+    this.#receiver.previews = true;
+  }
+
+  /** Play everything so much later, or sooner. */
+  shift(laterMs: number): void {
+    this.#playout.shift(laterMs);
+  }
+
   /** The page says what is audible. */
   notePlayout(rtpTimestamp: number, absoluteMs: number): void {
     this.#audible = { rtpTimestamp, absoluteMs };

@@ -1,4 +1,4 @@
-import type { CloseNote, CountersReport, PlayoutNote, UnitReport } from "../messages";
+import type { CloseNote, CountersReport, PlayoutNote, PreviewsNote, UnitReport } from "../messages";
 
 /** What the page and the worker that has the session tell each other. Times are absolute, in ms. */
 
@@ -29,7 +29,14 @@ export interface ControlNote {
   readonly data: string;
 }
 
-export type WorkerNote = OpenNote | HelloNote | SoundNote | ControlNote | PlayoutNote | CloseNote;
+/** Page → worker: nobody hears this link yet; have it play so much later. */
+export interface ShiftNote {
+  readonly type: "shift";
+  readonly laterMs: number;
+}
+
+export type WorkerNote =
+  OpenNote | HelloNote | SoundNote | ControlNote | PlayoutNote | PreviewsNote | ShiftNote | CloseNote;
 
 /** Worker → page: the session is there, nothing said yet; or the hello was admitted. */
 export interface ProgressReport {

@@ -94,6 +94,12 @@ scope.addEventListener("message", ({ data: note }) => {
     case "playout":
       pipe.notePlayout(note.rtpTimestamp, note.absoluteMs);
       break;
+    case "previews":
+      pipe.acceptPreviews();
+      break;
+    case "shift":
+      pipe.shift(note.laterMs);
+      break;
     case "close":
       encoder.close();
       decoder.reset();

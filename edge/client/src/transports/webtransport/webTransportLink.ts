@@ -118,6 +118,10 @@ export class WebTransportLink implements Link {
     return true;
   }
 
+  shift(laterMs: number): void {
+    this.#note({ type: "shift", laterMs });
+  }
+
   setMicrophone(track: MediaStreamTrack | null): Promise<void> {
     if (!this.#closed) this.#output?.setMicrophone(track);
     return Promise.resolve();
@@ -144,7 +148,8 @@ export class WebTransportLink implements Link {
     this.#note({ type: "close" });
   }
 
-  async #connect({ ticket, pop, transport, microphone, signal }: LinkOptions): Promise<void> {
+  async #connect({ ticket, pop, transport, microphone, signal, preview, onSound }: LinkOptions): Promise<void> {
+    if (preview === true) this.#note({ type: "previews" });
     signal.addEventListener("abort", () => {
       this.#settle(signal.reason instanceof Error ? signal.reason : new Error("aborted"));
     });
@@ -158,6 +163,7 @@ export class WebTransportLink implements Link {
       certificateHashes: certificateHashes.map(fromBase64),
     });
     await Promise.all([ready, this.#openOutput(timeoutMs)]);
+    onSound?.(this.sound);
     this.#wire(this.#output!);
     const proof = (await ticket.key?.prove("CONNECT", sessionUrl, pop.token)) ?? "";
     const silent = `The media server (${pop.name}) does not answer. A firewall may block UDP; it is tried again by itself.`;

@@ -1,0 +1,243 @@
+"""Sessions that move between two POPs while their character speaks: real processes, real viewers over a real network
+stack. What a viewer must not notice is counted where a viewer would: in its sound and in its pictures."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from typing import Any, Final
+
+from core.fabric.config import FabricConfig
+from core.fabric.opening import OpenFabric, join_fabric
+from core.limits import MEDIA_CLOCK_HZ
+from core.session.handoff_messages import BROKER_SUBJECT, Move, Moved, Refused, decode_answer, encode_handoff
+from core.stream.playout import MotionSource
+from core.wire.access_unit import AccessUnitFlags
+from loadtests.bench.harness import Result, percentile
+from loadtests.recording import Drawn, Recording
+from loadtests.stack import Pop, Stack, another_pop, local_stack
+from loadtests.viewer import TransportChoice, Viewer, ViewerError
+
+__all__ = ["DESCRIPTION", "Noticed", "add_arguments", "noticed", "run", "speaking"]
+
+DESCRIPTION = "sessions that move to another POP in the middle of a sentence: what the viewer notices"
+
+_QUESTION: Final = "Tell me a long story about yourself."
+_SPEECH_S_MAX: Final = 20.0
+_MOVE_S_MAX: Final = 20.0
+_FREEZE_S: Final = 0.1
+_PLACEMENTS_MAX: Final = 12
+"""Sessions opened until one is placed at the POP that is about to die."""
+_BEFORE_S, _AFTER_S = 0.5, 0.8
+_TALKING_S: Final = 1.2
+"""So long the voice has been heard when a session is moved."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The benchmark's own flags."""
+    parser.add_argument("--handoffs", type=int, default=10, help="moves, half of them over each transport (default 10)")
+    parser.add_argument("--kills", type=int, default=2, help="POPs killed while their character speaks (default 2)")
+
+
+@dataclass(slots=True)
+class Noticed:
+    """What a viewer noticed of a stretch of time.
+
+    Attributes:
+        lost_audio_units: packets of voice that were sent and not heard, or heard as an invention.
+        repeated_audio_units: that were heard twice.
+        frozen_frames: pictures of stretches that were not made of what the POP sent.
+    """
+
+    lost_audio_units: int = 0
+    repeated_audio_units: int = 0
+    frozen_frames: int = 0
+
+
+def speaking(viewer: Viewer) -> bool:
+    """The character's voice has been heard for a while, and is heard."""
+    now = viewer.now
+    recent = [block for block in viewer.recording.heard if now - _TALKING_S < block.at]
+    return len(recent) > 0.8 * _TALKING_S / 0.02 and all(block.voice for block in recent)
+
+
+def noticed(recording: Recording, begin: float, end: float) -> Noticed:
+    """Look at what was heard and seen between two monotonic times.
+
+    Every media time between two that carried voice must be heard once, with the voice that was sent for it; a pause is
+    what no POP has sent a voice for.
+    """
+    found = Noticed()
+    sent = {unit.media_time for unit in recording.arrivals if unit.flags & AccessUnitFlags.SPEECH and unit.duration > 0}
+    heard = [block for block in recording.heard if begin <= block.at <= end]
+    if not heard:
+        return found
+    times: dict[int, int] = {}
+    for block in heard:
+        times[block.media_time] = times.get(block.media_time, 0) + 1
+    first, last = heard[0].media_time, heard[-1].media_time
+    voiced = {block.media_time for block in heard if block.voice}
+    found.lost_audio_units = sum(first <= media_time <= last and media_time not in voiced for media_time in sent)
+    found.repeated_audio_units = sum(count - 1 for count in times.values())
+    position = first
+    for block in heard:
+        if block.media_time > position:  # a hole in media time itself
+            found.lost_audio_units += -(-(block.media_time - position) * 50 // MEDIA_CLOCK_HZ)
+        position = max(position, block.media_time + block.samples.size)
+        if not block.voice and block.media_time - 960 in voiced and block.media_time + 960 in voiced:
+            found.lost_audio_units += block.media_time not in sent  # concealed between two voices: no POP sent it
+    drawn = [picture for picture in recording.drawn if begin <= picture.at <= end]
+    found.frozen_frames = _frozen(drawn)
+    return found
+
+
+def _frozen(drawn: list[Drawn]) -> int:
+    """Pictures in stretches of at least _FREEZE_S that were not made of what was sent; two frames are guessed well."""
+    frozen = 0
+    for made, group in groupby(drawn, lambda picture: picture.source in (MotionSource.IDLE, MotionSource.EXTRAPOLATED)):
+        pictures = list(group)
+        if made and pictures[-1].at - pictures[0].at >= _FREEZE_S:
+            frozen += len(pictures)
+    return frozen
+
+
+@dataclass(slots=True)
+class _Tally:
+    moves: int = 0
+    failures: list[str] = field(default_factory=list)
+    overlaps_s: list[float] = field(default_factory=list)
+    invited_s: list[float] = field(default_factory=list)
+    seen: list[Noticed] = field(default_factory=list)
+    unmoved: list[Noticed] = field(default_factory=list)
+    stalls_s: list[float] = field(default_factory=list)
+    away_s: list[float] = field(default_factory=list)
+    voice_again_s: list[float] = field(default_factory=list)
+    transcript_kept: bool = True
+
+
+async def _one_move(viewer: Viewer, fabric: OpenFabric, epoch: int, tally: _Tally) -> int:
+    """Wait until it speaks, move it, look at what was noticed. Returns: its epoch now."""
+    if not await viewer.wait_until(speaking, 0.5):
+        viewer.send_text(_QUESTION)
+        if not await viewer.wait_until(speaking, _SPEECH_S_MAX):
+            tally.failures.append("never-spoke")
+            return epoch
+    tally.unmoved.append(noticed(viewer.recording, viewer.now - _BEFORE_S - _AFTER_S, viewer.now - 0.05))
+    begin = viewer.now - _BEFORE_S
+    words_before = _words(viewer)
+    move = Move(session_id=viewer.ticket.session_id, epoch=epoch, pop=viewer.ticket.pop_name)
+    answer = decode_answer(await fabric.bus.request(BROKER_SUBJECT, encode_handoff(move), _MOVE_S_MAX))
+    if not isinstance(answer, Moved):
+        tally.failures.append(answer.code if isinstance(answer, Refused) else "bad-message")
+        return epoch
+    await asyncio.sleep(_AFTER_S)
+    times = viewer.moves[-1]
+    tally.moves += 1
+    tally.overlaps_s.append(answer.overlap_s)
+    tally.invited_s.append((times.committed_at or viewer.now) - times.invited_at)
+    tally.seen.append(noticed(viewer.recording, begin, viewer.now - 0.2))
+    drawn = [picture.at for picture in viewer.recording.drawn if picture.at > begin]
+    tally.stalls_s.append(max((after - before for before, after in pairwise(drawn)), default=0.0))
+    tally.transcript_kept &= _words(viewer)[: len(words_before)] == words_before and len(_words(viewer)) > 0
+    return answer.epoch
+
+
+async def _one_kill(stack: Stack, doomed: Pop, transport: TransportChoice, tally: _Tally) -> None:
+    """A POP dies while its character speaks: how long until the viewer has a face and a voice again."""
+    for _ in range(_PLACEMENTS_MAX):
+        async with Viewer.connect(origin=stack.origin_url, transport=transport) as viewer:
+            if viewer.ticket.pop_name == doomed.name:
+                await _kill(viewer, doomed, tally)
+                return
+    tally.failures.append("nobody-placed-there")
+
+
+async def _kill(viewer: Viewer, doomed: Pop, tally: _Tally) -> None:
+    viewer.send_text(_QUESTION)
+    if not await viewer.wait_until(speaking, _SPEECH_S_MAX):
+        tally.failures.append("never-spoke")
+        return
+    before = _words(viewer)
+    surviving = asyncio.create_task(viewer.survive())
+    await asyncio.sleep(0)
+    doomed.kill()
+    killed_at = viewer.now
+    try:
+        tally.away_s.append(await surviving)
+    except ViewerError as error:
+        tally.failures.append(f"kill-{error.code}")
+        return
+    resumed_at = viewer.now
+    if await viewer.wait_until(lambda v: any(b.voice and b.at > resumed_at for b in v.recording.heard), 5.0):
+        tally.voice_again_s.append(viewer.now - killed_at)
+    await viewer.wait_until(lambda v: len(_words(v)) > len(before), 3.0)
+    tally.transcript_kept &= _words(viewer)[: len(before)] == before and len(_words(viewer)) > len(before)
+
+
+def _words(viewer: Viewer) -> list[str]:
+    return [event.data.get("text", "") for event in viewer.recording.control if event.type == "bot-tts-text"]
+
+
+@contextlib.asynccontextmanager
+async def joined(stack: Stack) -> AsyncIterator[OpenFabric]:
+    """The stack's fabric, as its POPs see it."""
+    async with await join_fabric(FabricConfig(), stack.directory / "fabric.sock") as fabric:
+        yield fabric
+
+
+async def _many_moves(stack: Stack, transport: TransportChoice, count: int, tally: _Tally) -> None:
+    async with joined(stack) as fabric, Viewer.connect(origin=stack.origin_url, transport=transport) as viewer:
+        epoch = viewer.ticket.epoch
+        for _ in range(count):
+            try:
+                epoch = await _one_move(viewer, fabric, epoch, tally)
+            except ViewerError as error:
+                tally.failures.append(error.code)
+                return
+
+
+async def _measure(stack: Stack, handoffs: int) -> _Tally:
+    """One viewer after the other: several in one process would stand in each other's way, and that would be counted."""
+    tally = _Tally()
+    await _many_moves(stack, "webrtc", handoffs - handoffs // 2, tally)
+    await _many_moves(stack, "webtransport", handoffs // 2, tally)
+    return tally
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Measure."""
+    handoffs = min(options.handoffs, 6) if options.quick else options.handoffs
+    with local_stack() as stack, another_pop(stack, "second"):
+        tally = asyncio.run(_measure(stack, handoffs))
+        kinds: tuple[TransportChoice, ...] = ("webrtc", "webtransport")
+        for number in range(options.kills):
+            with another_pop(stack, f"doomed-{number}") as doomed:
+                asyncio.run(_one_kill(stack, doomed, kinds[number % 2], tally))
+    figures: dict[str, float] = {
+        "handoffs": tally.moves,
+        "handoffs_failed": len(tally.failures),
+        "frozen_frames": sum(one.frozen_frames for one in tally.seen),
+        "lost_audio_units": sum(one.lost_audio_units for one in tally.seen),
+        "repeated_audio_units": sum(one.repeated_audio_units for one in tally.seen),
+        "lost_audio_units_unmoved": sum(one.lost_audio_units for one in tally.unmoved),
+        "frozen_frames_unmoved": sum(one.frozen_frames for one in tally.unmoved),
+        "transcript_kept": float(tally.transcript_kept),
+    }
+    if tally.moves:
+        figures["overlap_ms_max"] = 1e3 * max(tally.overlaps_s)
+        figures["overlap_ms_p50"] = 1e3 * percentile(tally.overlaps_s, 50)
+        figures["invited_to_committed_ms_p50"] = 1e3 * percentile(tally.invited_s, 50)
+    if tally.away_s:
+        figures["pop_kill_resume_s_max"] = max(tally.away_s)
+    if tally.voice_again_s:
+        figures["pop_kill_voice_again_s_max"] = max(tally.voice_again_s)
+    details: dict[str, Any] = {
+        "failures": tally.failures,
+        "viewer_stall_ms_max": round(1e3 * max(tally.stalls_s, default=0.0), 1),
+        "unmoved": "the same viewers just before each move, for as long",
+    }
+    return Result(figures=figures, details=details)
