@@ -23,7 +23,7 @@ export interface UnitReport {
   readonly syncScore: number;
 }
 
-/** Feedback that no microphone packet carried: to be sent on the control channel. */
+/** Feedback that no microphone packet carried: to be sent on the channel of units, or else on the control channel. */
 export interface FeedbackReport {
   readonly type: "feedback";
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -81,12 +81,19 @@ export interface StreamsNote {
   readonly writable: WritableStream<RTCEncodedAudioFrame>;
 }
 
+/** What came on the data channel of units. */
+export interface DatagramNote {
+  readonly type: "datagram";
+  readonly bytes: ArrayBuffer;
+  readonly absoluteMs: number;
+}
+
 export interface CloseNote {
   readonly type: "close";
 }
 
 export type PipeSide = "receive" | "send";
-export type PageNote = PlayoutNote | StreamsNote | CloseNote;
+export type PageNote = PlayoutNote | StreamsNote | DatagramNote | CloseNote;
 
 /** Nothing came yet. */
 export function emptyCounters(): PipeCounters {
