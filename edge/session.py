@@ -200,7 +200,7 @@ class Session:
 
     def _control(self, message: ControlMessage, now: float) -> None:
         if message.type == "client-ready":
-            self._narrator.client_ready(message.id, self._face.state)
+            self._narrator.client_ready(message, self._face.state)
             self._narrator.resume(self._presence.resume_token(now), RESUME_TOKEN_LIFETIME_S)
         elif self._mirror is not None and message.type in ("send-text", "client-message"):
             self._narrator.error("Nobody answers here: what your microphone hears is what the character says.")
@@ -211,7 +211,7 @@ class Session:
         elif message.type == "disconnect-bot":
             self._end("viewer-left")
         else:
-            self._services.metrics.dropped("unused-control-message")
+            self._services.metrics.dropped(self._narrator.unused(message))
 
     def _typed(self, content: object, now: float) -> None:
         if not isinstance(content, str) or not content.strip():
