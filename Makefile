@@ -29,7 +29,7 @@ help: ## What there is to do
 run: setup ## Start an origin and a POP and print the page's address (ARGS="--port 9000")
 	@exec $(BIN)/visavis run $(ARGS)
 
-run-cluster: setup ## A NATS hub, two leaf nodes, an origin and two POPs, all on loopback
+run-cluster: setup ## A NATS hub, two leaf nodes, an origin with three workers and two POPs, all on loopback
 	@exec $(BIN)/visavis run-cluster $(ARGS)
 
 setup: $(STAMPS)/project edge/static/index.html ## Prepare everything without starting anything

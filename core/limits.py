@@ -172,6 +172,31 @@ LEASE_RECORD_SIZE_BYTES_MAX: Final = 4_096
 RESERVATION_S: Final = 5.0
 """A warm slot that a ticket was minted for waits this long for its viewer."""
 
+HANDED_OVER_S_MAX: Final = 0.3
+"""Whoever takes a conversation over waits this long for the POP to say what of the last answer is there."""
+RELEASE_S_MAX: Final = 20.0
+"""A conversation that is to move waits this long for the end of a turn; then the turn is interrupted."""
+
+CHECKPOINT_S: Final = 0.1
+"""Between two writes of a conversation's memory: so much of what was said last may be forgotten with its process."""
+WORKER_STATUS_S: Final = 1.0
+"""How often a worker says how it is; it says so at once when something changes."""
+WORKER_COMMAND_S_MAX: Final = 3.0
+"""A worker that does not answer a command in this time gets the session back that it may have begun: it is ended."""
+WORKER_WAIT_S_MAX: Final = 8.0
+"""How long a ticket waits for a worker that is still warming up, before the client is told to ask again."""
+WORKER_RECOVERY_S_MAX: Final = 30.0
+"""How long a conversation whose worker is lost waits for another one; then it ends."""
+WORKER_ORPHAN_S_MAX: Final = 60.0
+"""A worker that sees no fabric for so long ends: whoever started it is gone for good."""
+WORKER_BACKOFF_S_MIN: Final = 0.5
+WORKER_BACKOFF_S_MAX: Final = 15.0
+"""Before a worker that has ended is started again; doubled from the one to the other while it keeps ending."""
+WORKER_STEADY_S: Final = 30.0
+"""A worker that lived this long starts its backoff anew."""
+WORKER_SLOTS_MAX: Final = 64
+"""Conversations of one worker: beyond that a process with one interpreter cannot speak to all in time."""
+
 # --- pool and placement --------------------------------------------------------------------------------------------
 COLD_START_SHARE_MAX: Final = 0.001
 """Of all arrivals, how many may find no warm slot in forecast mode."""

@@ -40,7 +40,8 @@ def fetch_key_set_over_http(url: str) -> FetchKeySet:
 
     async def fetch() -> bytes:
         async with (
-            httpx.AsyncClient(timeout=KEY_SET_TIMEOUT_S, trust_env=False) as client,
+            # For http nobody reads the certificates of all the world, which would hold the conductor up for 30 ms.
+            httpx.AsyncClient(timeout=KEY_SET_TIMEOUT_S, trust_env=False, verify=url.startswith("https:")) as client,
             client.stream("GET", url) as response,
         ):
             response.raise_for_status()

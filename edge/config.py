@@ -50,6 +50,7 @@ class EdgeConfig:
         ("*",), help="web origins whose pages may open links here; tickets decide who gets in, not cookies"
     )
     connect_sources: tuple[str, ...] = setting((), help="more URLs the page may connect to, e.g. other POPs")
+    prewarm: bool = setting(True, help="prepare for viewers when the origin mints their tickets")
     rate_controller: str = setting(
         "ladder", help="what fits redundancy and rate to each viewer's link: ladder, gcc, or an installed package's own"
     )

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
 
-from core.limits import WORDS_PENDING_MAX
+from core.limits import TICK_SAMPLES, WORDS_PENDING_MAX
 from core.session.state import FaceState
 from core.speech.messages import (
     DownMessage,
@@ -193,6 +193,13 @@ class Narrator:
                     self._output.word(word.text)
             else:
                 return
+
+    def shorten(self, utterance_id: int, packets: int) -> None:
+        """The utterance ends after so many packets; its later words are never heard. The words of others stay."""
+        ticks = packets * TICK_SAMPLES
+        kept = [pair for pair in self._words if pair[0] != utterance_id or (pair[1].start + pair[1].end) // 2 <= ticks]
+        self._words.clear()
+        self._words.extend(kept)
 
     def cut(self) -> None:
         """The voice was cut: what was not heard of it never will be."""

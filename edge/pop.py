@@ -40,6 +40,7 @@ from edge.live_voices import LiveVoices
 from edge.metrics import PopMetrics
 from edge.origin_watch import OriginWatch
 from edge.overload import Overload
+from edge.prewarm import Prewarm
 from edge.rate_controllers import find_rate_controller
 from edge.session import SessionServices
 from edge.sessions import Sessions
@@ -133,6 +134,8 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         asyncio.create_task(announcement.run(), name="announcement"),
         asyncio.create_task(_serve(server, server_socket), name="http"),
     ]
+    if config.prewarm:
+        tasks.append(asyncio.create_task(parts.prewarm.run(), name="prewarm"))
     for task in tasks:
         task.add_done_callback(_complain)
     await announcement.publish()
@@ -211,6 +214,7 @@ class _Parts:
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
         )
         keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
+        self.prewarm = Prewarm(bus, config.name, keys)
         self.entrance = Entrance(
             admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=keys),
             sessions=self.sessions,

@@ -21,7 +21,7 @@ from core.limits import (
     THINKING_S_MAX,
 )
 from core.session.claims import MODE_MIRROR, Claims
-from core.session.machine import FaceMachine, Trigger
+from core.session.machine import TURN_TRIGGERS, FaceMachine, Trigger
 from core.session.state import FaceState
 from core.speech.messages import (
     BargeIn,
@@ -61,12 +61,6 @@ from edge.session_links import SessionLinks
 from edge.transports.link import MicrophoneUnit, ViewerLink
 
 __all__ = ["Session", "SessionServices"]
-
-_TURN_TRIGGERS = {
-    "listening": Trigger.TURN_LISTENING,
-    "thinking": Trigger.TURN_THINKING,
-    "idle": Trigger.TURN_IDLE,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +315,7 @@ class Session:
             case TurnState():
                 self._interruption.origin_heard()
                 self._turn_ended = message.state == "thinking"
-                trigger = _TURN_TRIGGERS.get(message.state)
+                trigger = TURN_TRIGGERS.get(message.state)
                 # The ear is ahead of the origin: who is heard now is not taken for silent.
                 early = self._hearing.speaking and trigger in (Trigger.TURN_IDLE, Trigger.TURN_THINKING)
                 if trigger is not None and not early and not (trigger is Trigger.TURN_IDLE and self._track.active):
@@ -331,6 +325,12 @@ class Session:
             case _:
                 pass
         self._narrator.receive(message)
+
+    def close_voice(self) -> tuple[int, int]:
+        """See `SpeechTrack.close_newest`."""
+        closed = self._track.close_newest()
+        self._narrator.shorten(*closed)
+        return closed
 
     def _speech_packet(self, packet: SpeechPacket) -> None:
         if not is_voice(packet.opus):
@@ -388,10 +388,10 @@ class Session:
         if self._face.state is FaceState.SPEAKING and not self._track.active:
             self._trigger(Trigger.VOICE_ENDED, now)
             self._voice_over()
+            if self._turn_ended:
+                self._trigger(Trigger.TURN_THINKING, now)
         placed = self._plan.begin()
-        heard = b""
         if placed is not None:
-            heard = self._track.hear(LOOKAHEAD_FRAMES)
             self._follow_voice(placed, now)
         self._give_up_waiting(now)
         self._extend_packet(now)
@@ -403,7 +403,7 @@ class Session:
             utterance_ticks=placed.ticks if placed else 0,
             log_mel=placed.log_mel if placed else b"",
             user_level=self._hearing.level,
-            heard=heard,
+            heard=self._track.hear(LOOKAHEAD_FRAMES) if placed is not None else b"",
         )
 
     def emit(self, frame: AnimationFrame, due: float) -> None:

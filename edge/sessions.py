@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from core.errors import AdmissionError, RemoteProtocolError
+from core.errors import AdmissionError, Dropped, RemoteProtocolError
 from core.fabric.bus import Bus, Subscription
 from core.session.claims import Claims
-from core.speech.messages import decode_down, down_subject
+from core.session.lease import Fence
+from core.speech.messages import HandedOver, decode_down, down_subject
 from edge.conductor import Conductor
 from edge.resume import ResumeTokens
 from edge.session import Session, SessionServices
@@ -130,14 +131,30 @@ class Sessions:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _listen(self, session: Session, subscription: Subscription) -> None:
+        fence = Fence()
         async for message in subscription:
             try:
-                session.receive(decode_down(message.payload), self._services.clock())
+                decoded = decode_down(message.payload)
+                verdict = fence.receive(decoded.generation, "")
+                if isinstance(verdict, Dropped):
+                    self._services.metrics.dropped("old-generation")
+                    continue
+                if verdict == "preview":
+                    self._handed_over(session, fence, decoded.generation)
+                session.receive(decoded, self._services.clock())
             except RemoteProtocolError as error:
                 self._services.metrics.dropped(error.code)
             except Exception:
                 _log.exception("a message from the origin broke session %s", session.claims.session_id)
                 session.fail("internal-error")
+
+    def _handed_over(self, session: Session, fence: Fence, generation: int) -> None:
+        """Who speaks has the lease: the newest generation is believed. The first one takes over from nobody."""
+        first = fence.epoch == 0
+        if fence.commit(generation, "") and not first:
+            utterance_id, packets = session.close_voice()
+            message = HandedOver(generation=generation, utterance_id=utterance_id, packets=packets)
+            self._services.send_up(session.claims.session_id, message)
 
     def _ended(self, session_id: str, reason: str) -> None:
         held = self._held.pop(session_id, None)

@@ -35,12 +35,14 @@ class Stack:
         pop_url, origin_url: where they answer.
         pid: of `visavis run`; origin and POP are its children.
         log: everything they say.
+        directory: where the fabric's socket is.
     """
 
     pop_url: str
     origin_url: str
     pid: int
     log: Path
+    directory: Path
 
     def children(self) -> dict[int, str]:
         """Pid → command line of every process below `visavis run`, children of children included."""
@@ -60,6 +62,17 @@ class Stack:
             for child in parents.get(waiting.pop(), []):
                 found[child] = lines.get(child, "")
                 waiting.append(child)
+        return found
+
+    def workers(self) -> dict[int, str]:
+        """Pid → name of the origin's worker processes; they are nobody's children once their origin was killed."""
+        folder = str(self.directory)
+        found: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+                if entry.name.isdigit() and "origin.workers" in words and any(folder in word for word in words):
+                    found[int(entry.name)] = words[words.index("--name") + 1]
         return found
 
 
@@ -85,7 +98,13 @@ def local_stack(*settings: str, log: Path | None = None) -> Iterator[Stack]:
             )
         try:
             pop_url = _wait_for_url(process, output)
-            yield Stack(pop_url=pop_url, origin_url=_origin_of(pop_url, output), pid=process.pid, log=output)
+            yield Stack(
+                pop_url=pop_url,
+                origin_url=_origin_of(pop_url, output),
+                pid=process.pid,
+                log=output,
+                directory=Path(folder),
+            )
         finally:
             _stop(process)
 

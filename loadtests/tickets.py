@@ -17,6 +17,7 @@ __all__ = [
     "WebTransportOffer",
     "fetch_ticket",
     "find_origin",
+    "http_client",
     "problem",
     "reason",
 ]
@@ -61,6 +62,11 @@ class Ticket:
     webtransport: WebTransportOffer | None = None
 
 
+def http_client(url: str, timeout_s: float = HTTP_TIMEOUT_S) -> httpx.AsyncClient:
+    """A client for this address. Reading the certificates of all the world takes 20 ms, which http needs none of."""
+    return httpx.AsyncClient(timeout=timeout_s, trust_env=False, verify=url.startswith("https:"))
+
+
 async def fetch_ticket(
     origin: str,
     *,
@@ -82,7 +88,7 @@ async def fetch_ticket(
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     body = {name: value for name, value in (("character", character), ("mode", mode)) if value}
-    async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=False) as http:
+    async with http_client(origin) as http:
         try:
             response = await http.post(f"{origin.rstrip('/')}/v1/sessions", json=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -123,7 +129,7 @@ async def find_origin(pop: str) -> str:
     Raises:
         ViewerError: the POP cannot be reached, or does not say.
     """
-    async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=False) as http:
+    async with http_client(pop) as http:
         try:
             response = await http.get(f"{pop.rstrip('/')}/config.json")
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -22,7 +22,7 @@ from aiortc import (
 from aiortc.rtcrtpsender import RTCEncodedFrame
 from aiortc.rtp import RtpPacket
 
-from loadtests.tickets import HTTP_TIMEOUT_S, Ticket, ViewerError, problem, reason
+from loadtests.tickets import Ticket, ViewerError, http_client, problem, reason
 from loadtests.viewer_link import ConnectionEvents, Transport
 
 __all__ = ["WebRtcConnection"]
@@ -111,7 +111,7 @@ class WebRtcConnection:
         pop = self._ticket.pop_url
         url = f"{pop.rstrip('/')}/v1/sessions/{self._ticket.session_id}/webrtc"
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/sdp"}
-        async with httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=False) as http:
+        async with http_client(url) as http:
             try:
                 response = await http.post(url, content=offer.encode(), headers=headers)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -153,7 +153,7 @@ class WebRtcConnection:
         if farewell and self._location is not None:
             headers = {"Authorization": f"Bearer {self._token}"}
             with contextlib.suppress(httpx.HTTPError):
-                async with httpx.AsyncClient(timeout=_CLOSE_TIMEOUT_S, trust_env=False) as http:
+                async with http_client(self._location, _CLOSE_TIMEOUT_S) as http:
                     await http.delete(self._location, headers=headers)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._peer.close(), _CLOSE_TIMEOUT_S)

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = _load(options)
         configure_logging("origin", level=config.log_level, style=config.log_format, loguru=True)
         fabric = load_config(FabricConfig, section="fabric", path=options.config, overrides=overrides_from(options))
-        return _run(config, fabric)
+        return _run(config, fabric, _passed_on(options))
     except ConfigError as error:
         sys.stderr.write(f"visavis: {' '.join(str(error).split())}\n")
         return EXIT_MISTAKE
@@ -49,13 +49,21 @@ def _load(options: argparse.Namespace) -> OriginConfig:
     return load_config(OriginConfig, section="origin", path=options.config, overrides=overrides_from(options))
 
 
-def _run(config: OriginConfig, fabric: FabricConfig) -> int:
+def _passed_on(options: argparse.Namespace) -> list[str]:
+    """What the workers are told as well."""
+    arguments = ["--config", str(options.config)] if options.config else []
+    for override in overrides_from(options):
+        arguments += ["--set", override]
+    return arguments
+
+
+def _run(config: OriginConfig, fabric: FabricConfig, worker_arguments: Sequence[str]) -> int:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(serve(config, fabric))
+        return asyncio.run(serve(config, fabric, worker_arguments))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(config, fabric))
+        return runner.run(serve(config, fabric, worker_arguments))
 
 
 def _bind(config: OriginConfig) -> socket.socket:
@@ -77,8 +85,12 @@ def _bind(config: OriginConfig) -> socket.socket:
     return listener
 
 
-async def serve(config: OriginConfig, fabric: FabricConfig) -> int:
-    """Host the fabric, the workers and the API until the process is told to stop."""
+async def serve(config: OriginConfig, fabric: FabricConfig, worker_arguments: Sequence[str] = ()) -> int:
+    """Host the fabric, the workers and the API until the process is told to stop.
+
+    Args:
+        worker_arguments: the configuration, as command-line arguments of worker processes.
+    """
     listener = _bind(config)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -87,7 +99,7 @@ async def serve(config: OriginConfig, fabric: FabricConfig) -> int:
     try:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(listener.close)
-            work = loop.create_task(_serve(config, fabric, listener, stack, stopping))
+            work = loop.create_task(_serve(config, fabric, listener, stack, worker_arguments))
             stop = loop.create_task(stopping.wait())
             await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
             stop.cancel()
@@ -106,7 +118,7 @@ async def _serve(
     fabric_config: FabricConfig,
     listener: socket.socket,
     stack: contextlib.AsyncExitStack,
-    stopping: asyncio.Event,
+    worker_arguments: Sequence[str],
 ) -> None:
     # Imported here: a port that is taken is reported before the second that Pipecat takes to load.
     from core.fabric.opening import host_fabric
@@ -118,8 +130,9 @@ async def _serve(
     from origin.dialogue.character import load_characters
     from origin.dialogue.services import Shared, check_services
     from origin.echo import serve_echo
-    from origin.sessions import Sessions
+    from origin.sessions import SessionRunner, Sessions
     from origin.tokens import load_key
+    from origin.workers.opening import open_workers
 
     characters = load_characters(config.characters)
     if config.character not in characters:
@@ -131,14 +144,26 @@ async def _serve(
     await serve_echo(fabric.bus)
     shared = Shared(config, characters, SystemEntropy())
     stack.push_async_callback(shared.aclose)
-    await shared.start()
+    if not config.workers:
+        await shared.start()
     metrics = OriginMetrics(metrics_registry("origin", __version__))
     host, port = listener.getsockname()[:2]
-    sessions = Sessions(shared, fabric.bus, on_turn=metrics.count_turn, on_count=metrics.sessions.set)
+    count, answer = metrics.sessions.set, metrics.answer.observe
+    local = Sessions(
+        shared, fabric.bus, on_turn=metrics.count_turn, on_count=(lambda local: None) if config.workers else count
+    )
+    sessions: SessionRunner = local
+    if config.workers:
+        workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, answer, count)
+        sessions = workers
     issuer = config.issuer or _url(host, port)
     broker = Broker(shared, sessions, fabric.store, key, SystemClock(), issuer=issuer)
     stack.push_async_callback(broker.aclose)
-    await sessions.warm("warm")
+    if config.workers:
+        await workers.open()
+        await workers.wait_warm(1, config.pool.ready_s)
+    else:
+        await local.warm("warm")
     await broker.adopt()
     app = build_app(config, broker, key, metrics)
     server = web_server(app)

@@ -16,7 +16,7 @@ from core.limits import AGENT_TOKEN_LIFETIME_S, EPOCH_MAX, TICKET_LIFETIME_S
 from core.session.claims import MODE_CONVERSATION, MODE_MIRROR, MODES
 from origin.dialogue.services import Shared
 from origin.problems import ProblemError
-from origin.sessions import Sessions
+from origin.sessions import SessionRunner
 from origin.tokens import TicketKey
 
 __all__ = ["POPS_PREFIX", "Broker", "PopRecord", "SessionRecord"]
@@ -75,7 +75,7 @@ class Broker:
     """
 
     def __init__(
-        self, shared: Shared, sessions: Sessions, store: Store, key: TicketKey, clock: Clock, *, issuer: str
+        self, shared: Shared, sessions: SessionRunner, store: Store, key: TicketKey, clock: Clock, *, issuer: str
     ) -> None:
         self._shared = shared
         self.sessions = sessions
@@ -123,6 +123,7 @@ class Broker:
             self._opening += 1
             try:
                 pop = await self._choose_pop()
+                self.sessions.announce(pop.name, self._key.key_id)
                 record = SessionRecord(
                     character=character.id, epoch=epoch, pop=pop.name, created_at=created_at, mode=mode
                 )

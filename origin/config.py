@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from core.host.config import setting
+from core.limits import WORKER_SLOTS_MAX
 
-__all__ = ["LlmConfig", "OriginConfig", "SttConfig", "TtsConfig", "TurnConfig"]
+__all__ = ["LlmConfig", "OriginConfig", "PoolConfig", "SttConfig", "TtsConfig", "TurnConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,27 @@ class TurnConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """How many workers there are, and who starts them."""
+
+    provider: Literal["local", "aws", "none"] = setting(
+        "local", help="who starts workers: this origin, an AWS Auto Scaling group, or somebody else"
+    )
+    mode: Literal["absolute", "percent", "forecast"] = setting(
+        "absolute", help="how many slots are kept warm: so many, per cent of those in use, or by the rate of arrivals"
+    )
+    buffer: float = setting(2.0, help="slots or per cent; the least in mode forecast", minimum=0, maximum=10_000)
+    workers_max: int = setting(0, help="most workers; 0: as many as there are at start", minimum=0, maximum=1_000)
+    ready_s: float = setting(60.0, help="a worker that takes longer to warm up is replaced", minimum=1, maximum=3_600)
+    idle_s: float = setting(60.0, help="so long too many workers are kept", minimum=0, maximum=86_400)
+    name: str = setting(
+        "worker", help="first part of the names of this origin's workers; its own for each origin of a fabric"
+    )
+    aws_group: str = setting("", help="name of the Auto Scaling group")
+    aws_region: str = setting("", help="its region; empty: as the AWS configuration says")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OriginConfig:
     """Section [origin]."""
 
@@ -75,6 +97,11 @@ class OriginConfig:
     api_keys: tuple[str, ...] = setting((), help="keys of other clients (Authorization: Bearer)", secret=True)
     sessions_max: int = setting(200, help="sessions at once", minimum=1, maximum=100_000)
     open_s_max: float = setting(30.0, help="a ticket nobody used frees its session after this", minimum=1, maximum=600)
+    workers: int = setting(
+        0, help="worker processes, at least; 0: conversations run in the origin itself", minimum=0, maximum=1_000
+    )
+    slots_per_worker: int = setting(8, help="conversations of one worker at once", minimum=1, maximum=WORKER_SLOTS_MAX)
+    pool: PoolConfig = setting(PoolConfig)
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", help="what is logged")
     log_format: Literal["logfmt", "json"] = setting("logfmt", help="how it is logged")
     llm: LlmConfig = setting(LlmConfig)

@@ -7,15 +7,17 @@ this process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from core.errors import FabricError
+from core.errors import FabricError, LocalProtocolError
 from core.fabric.bus import Bus
 from core.limits import ADOPTED_SILENCE_S_MAX
 from core.session.claims import MODE_AGENT, MODE_MIRROR
+from core.speech.messages import Prepare, encode_prepare, prepare_subject
 from origin.agent.session import AgentSession
 from origin.dialogue.character import Character
 from origin.dialogue.services import Shared
@@ -60,6 +62,14 @@ class SessionRunner(Protocol):
         Args:
             epoch: higher than any it ran with.
         """
+        ...
+
+    def agent(self, session_id: str) -> AgentSession | None:
+        """The session of this id, if it is open and waits for somebody else's agent."""
+        ...
+
+    def announce(self, pop: str, key_id: str) -> None:
+        """Tell a POP that somebody has a ticket for it, signed with this key; it may prepare what takes time."""
         ...
 
     def end(self, session_id: str, reason: str) -> None:
@@ -108,6 +118,11 @@ class Sessions:
         session = self._held.get(session_id)
         return session if isinstance(session, AgentSession) else None
 
+    def announce(self, pop: str, key_id: str) -> None:
+        """See `SessionRunner.announce`."""
+        with contextlib.suppress(FabricError, LocalProtocolError):  # a POP's name need not be a token of a subject
+            self._bus.publish_nowait(prepare_subject(pop), encode_prepare(Prepare(key_id=key_id)))
+
     async def warm(self, session_id: str) -> None:
         """Open and free one session that nobody sees, so that the first real one loads nothing."""
         character = self._shared.characters[self._shared.config.character]
@@ -150,6 +165,7 @@ class Sessions:
                 on_turn=self._on_turn,
                 idle_s_max=ADOPTED_SILENCE_S_MAX,
                 resumed_epoch=epoch,
+                generation=epoch,
             )
         self._hold(session, on_ended)
         try:

@@ -1,7 +1,7 @@
 """The local fabric: bus and store shared by the processes of one machine over a Unix socket.
 
 The origin hosts it (`LocalFabricServer`) and uses `server.bus` and `server.store` directly; every other process calls
-`connect_local`. When the server goes away, this end keeps trying (backoff 50 ms to 2 s), and when it is back,
+`connect_local`. When the server goes away, this end keeps trying (backoff 50 ms to 0.5 s), and when it is back,
 subscriptions, responders and watches go on by themselves; a watch also reports what was deleted meanwhile.
 
 While there is no connection:
@@ -38,7 +38,7 @@ __all__ = ["LocalBus", "LocalFabricServer", "LocalStore", "connect_local"]
 _log = logging.getLogger(__name__)
 
 _BACKOFF_S_MIN: Final = 0.05
-_BACKOFF_S_MAX: Final = 2.0
+_BACKOFF_S_MAX: Final = 0.5
 _REQUEST_GRACE_S: Final = 0.5
 """The server enforces a request's timeout; this end waits a little longer, in case the server itself hangs."""
 

@@ -1,8 +1,8 @@
-"""`visavis run-cluster`: what runs in many places, on this machine: a NATS hub, two leaf nodes, an origin and two POPs.
+"""`visavis run-cluster`: what runs in many places, on this machine: a NATS hub, two leaf nodes, an origin with three
+worker processes, and two POPs.
 
-Each POP talks to the leaf node beside it, the origin to the hub; nothing else is shared. What one machine cannot show
-is
-distance: `loadtests.tcp_relay` adds it where it is measured.
+Each POP talks to the leaf node beside it, the origin and its workers to the hub; nothing else is shared. What one
+machine cannot show is distance: `loadtests.tcp_relay` adds it where it is measured.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["plan", "register"]
 
 _POPS: Final = ("pop-a", "pop-b")
+_WORKERS: Final = 3
 _HOST: Final = "127.0.0.1"
 
 
@@ -31,8 +32,9 @@ def register(subparsers: Subparsers) -> None:
     """Add `visavis run-cluster`."""
     parser = subparsers.add_parser(
         "run-cluster",
-        help="start a NATS hub, two leaf nodes, an origin and two POPs on this machine",
-        description="Start a NATS hub, two leaf nodes, an origin and two POPs on loopback. Ctrl-C stops all.",
+        help="start a NATS hub, two leaf nodes, an origin with three workers and two POPs on this machine",
+        description="Start a NATS hub, two leaf nodes, an origin with three worker processes (or origin.workers of "
+        "them) and two POPs on loopback. Ctrl-C stops all.",
     )
     parser.add_argument("--port", type=int, default=0, help="TCP port of the first POP's page; 0: any free one")
     add_config_arguments(parser, RunConfig, "run")
@@ -61,7 +63,12 @@ def plan(config: RunConfig, options: argparse.Namespace) -> tuple[list[ChildSpec
     specs += [spec for spec, _ in leaves.values()]
     origin_port = _port(taken)
     origin = load_section("origin", options)
-    settings = {"origin.host": _HOST, "origin.port": origin_port, "origin.fabric": folder / "fabric.sock"}
+    settings: dict[str, object] = {
+        "origin.host": _HOST,
+        "origin.port": origin_port,
+        "origin.fabric": folder / "fabric.sock",
+        "origin.workers": origin.workers or _WORKERS,
+    }
     specs.append(_process("origin", "origin", origin_port, options, {**settings, **_fabric(hub_url)}))
     for number, name in enumerate(_POPS):
         port = options.port if number == 0 and options.port else _port(taken)

@@ -16,11 +16,18 @@ from typing import Final
 import msgspec
 
 from core.errors import RemoteProtocolError
-from core.limits import HEARTBEAT_S, LEASE_GRACE_S, LEASE_RECORD_SIZE_BYTES_MAX, LEASE_SKEW_S, LEASE_TTL_S
+from core.limits import (
+    HEARTBEAT_S,
+    LEASE_GRACE_S,
+    LEASE_RECORD_SIZE_BYTES_MAX,
+    LEASE_SKEW_S,
+    LEASE_TRIES_MAX,
+    LEASE_TTL_S,
+)
 from core.session.lease import LeaseRecord, end
 from core.session.steps import Create, Get, Refusal, Steps, Update
 
-__all__ = ["Heart", "HeartRecord", "Reaper", "decode_heart", "encode_heart", "heart_key"]
+__all__ = ["Heart", "HeartRecord", "Reaper", "declare_dead", "decode_heart", "encode_heart", "heart_key"]
 
 _PREFIX: Final = "hearts."
 
@@ -179,6 +186,27 @@ class Heart:
         record = HeartRecord(life=self.life, beats=self._beats + 1, dead=True)
         written = yield Update(heart_key(self.holder), encode_heart(record), self._revision)
         return written.refusal is None
+
+
+def declare_dead(holder: str, life: str) -> Steps[bool]:
+    """Mark a life dead that ended before the caller's eyes: its process is gone. Returns: whether it is over now.
+
+    Whoever only hears nothing of it waits, with a `Reaper`.
+    """
+    for _ in range(LEASE_TRIES_MAX):
+        read = yield Get(heart_key(holder))
+        if read.refusal is Refusal.LOST:
+            continue
+        if read.refusal is Refusal.NOT_FOUND:
+            return True
+        record = decode_heart(read.value)
+        if record.life != life or record.dead:
+            return True
+        dead = msgspec.structs.replace(record, dead=True)
+        written = yield Update(heart_key(holder), encode_heart(dead), read.revision)
+        if written.refusal is None:
+            return True
+    return False
 
 
 class Reaper:

@@ -11,7 +11,7 @@ from typing import Final
 
 from core.session.state import FaceState
 
-__all__ = ["TRANSITIONS", "FaceMachine", "Trigger", "state_diagram"]
+__all__ = ["TRANSITIONS", "TURN_TRIGGERS", "FaceMachine", "Trigger", "state_diagram"]
 
 
 class Trigger(StrEnum):
@@ -71,6 +71,14 @@ TRANSITIONS: Final[dict[FaceState, dict[Trigger, FaceState]]] = {
     },
 }
 """What is not listed leaves the state as it is."""
+
+
+TURN_TRIGGERS: Final[dict[str, Trigger]] = {
+    "listening": _T.TURN_LISTENING,
+    "thinking": _T.TURN_THINKING,
+    "idle": _T.TURN_IDLE,
+}
+"""What the origin's word on the turn means for the face; that it speaks, the face knows by its voice."""
 
 
 class FaceMachine:

@@ -17,13 +17,16 @@ __all__ = [
     "ECHO_SUBJECT",
     "BargeIn",
     "Closed",
+    "Cut",
     "DownMessage",
     "Fault",
+    "HandedOver",
     "MicrophonePacket",
     "Mood",
     "Opened",
     "PhonemeSpan",
     "Playout",
+    "Prepare",
     "Ready",
     "ReplyText",
     "SpeechCancel",
@@ -39,9 +42,12 @@ __all__ = [
     "VoiceFormat",
     "WordSpan",
     "decode_down",
+    "decode_prepare",
     "decode_up",
     "down_subject",
     "encode",
+    "encode_prepare",
+    "prepare_subject",
     "up_subject",
 ]
 
@@ -60,8 +66,29 @@ def down_subject(session_id: str) -> str:
     return f"session.{session_id}.down"
 
 
+def prepare_subject(pop: str) -> str:
+    """Subject on which the origin announces to a POP that somebody has a ticket for it."""
+    return f"pop.{pop}.prepare"
+
+
+class Prepare(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket was minted for this POP.
+
+    Attributes:
+        key_id: `kid` of the key that signs it.
+    """
+
+    key_id: str
+
+
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
     pass
+
+
+class _DownMessage(_Message, frozen=True, kw_only=True):
+    generation: int = 0
+    """Epoch of the lease by which its sender answers in this session; a POP refuses what is older than the newest it
+    has seen. 0: a sender that nobody else takes over from."""
 
 
 class PhonemeSpan(msgspec.Struct, frozen=True, array_like=True):
@@ -161,34 +188,58 @@ class Closed(_Message, frozen=True, kw_only=True, tag="closed"):
     reason: str = ""
 
 
-UpMessage = Opened | MicrophonePacket | UserSpeech | UserText | BargeIn | Playout | VoiceFormat | Closed
+class HandedOver(_Message, frozen=True, kw_only=True, tag="handed-over"):
+    """A newer generation has spoken: what there is of the utterance that the one before was sending. It is played to
+    that end, and nothing older is taken any more.
+
+    Attributes:
+        generation: the newer one.
+        utterance_id: the utterance that was not complete; 0: none was.
+        packets: how many of its packets, without a gap, the viewer will have heard.
+    """
+
+    generation: int
+    utterance_id: int = 0
+    packets: int = 0
+
+
+class Cut(_Message, frozen=True, kw_only=True, tag="cut"):
+    """Said by whoever answers now, to itself and its successor: what comes before it on this subject is the one's,
+    what comes after is the other's. No POP says it."""
+
+    id: str
+
+
+UpMessage = (
+    Opened | MicrophonePacket | UserSpeech | UserText | BargeIn | Playout | VoiceFormat | HandedOver | Cut | Closed
+)
 
 
 # --- origin → POP ------------------------------------------------------------------------------------------------
 
 
-class Ready(_Message, frozen=True, kw_only=True, tag="ready"):
+class Ready(_DownMessage, frozen=True, kw_only=True, tag="ready"):
     """The session's pipeline is warm."""
 
     character: str
     display_name: str
 
 
-class TurnState(_Message, frozen=True, kw_only=True, tag="turn"):
+class TurnState(_DownMessage, frozen=True, kw_only=True, tag="turn"):
     """The origin's authoritative word on the conversation: it alone ends a turn."""
 
     state: Literal["listening", "thinking", "speaking", "idle"]
     turn_id: int = 0
 
 
-class SpeechStart(_Message, frozen=True, kw_only=True, tag="speech-start"):
+class SpeechStart(_DownMessage, frozen=True, kw_only=True, tag="speech-start"):
     """An utterance begins. Utterance ids increase strictly within a session and start at 1."""
 
     utterance_id: int
     turn_id: int = 0
 
 
-class SpeechPacket(_Message, frozen=True, kw_only=True, tag="speech"):
+class SpeechPacket(_DownMessage, frozen=True, kw_only=True, tag="speech"):
     """20 ms of the character's voice and all that the animator needs of it.
 
     Attributes:
@@ -205,20 +256,20 @@ class SpeechPacket(_Message, frozen=True, kw_only=True, tag="speech"):
     log_mel: bytes = b""
 
 
-class SpeechEnd(_Message, frozen=True, kw_only=True, tag="speech-end"):
+class SpeechEnd(_DownMessage, frozen=True, kw_only=True, tag="speech-end"):
     """The utterance is complete with `packets` packets."""
 
     utterance_id: int
     packets: int
 
 
-class SpeechCancel(_Message, frozen=True, kw_only=True, tag="speech-cancel"):
+class SpeechCancel(_DownMessage, frozen=True, kw_only=True, tag="speech-cancel"):
     """Forget what is still queued of this utterance and all before it."""
 
     utterance_id: int
 
 
-class Transcript(_Message, frozen=True, kw_only=True, tag="transcript"):
+class Transcript(_DownMessage, frozen=True, kw_only=True, tag="transcript"):
     """What the user said, so far or finally."""
 
     text: str
@@ -226,7 +277,7 @@ class Transcript(_Message, frozen=True, kw_only=True, tag="transcript"):
     turn_id: int = 0
 
 
-class ReplyText(_Message, frozen=True, kw_only=True, tag="reply-text"):
+class ReplyText(_DownMessage, frozen=True, kw_only=True, tag="reply-text"):
     """A clause of the character's answer, for captions, sent before its speech.
 
     Attributes:
@@ -238,7 +289,7 @@ class ReplyText(_Message, frozen=True, kw_only=True, tag="reply-text"):
     words: tuple[WordSpan, ...] = ()
 
 
-class Mood(_Message, frozen=True, kw_only=True, tag="mood"):
+class Mood(_DownMessage, frozen=True, kw_only=True, tag="mood"):
     """How the character feels. valence and arousal in [-1, 1]."""
 
     label: str
@@ -246,7 +297,7 @@ class Mood(_Message, frozen=True, kw_only=True, tag="mood"):
     arousal: float
 
 
-class Fault(_Message, frozen=True, kw_only=True, tag="fault"):
+class Fault(_DownMessage, frozen=True, kw_only=True, tag="fault"):
     """Something failed in a way the viewer should know of; the session lives.
 
     Attributes:
@@ -257,7 +308,7 @@ class Fault(_Message, frozen=True, kw_only=True, tag="fault"):
     message: str
 
 
-class StageTimes(_Message, frozen=True, kw_only=True, tag="stages"):
+class StageTimes(_DownMessage, frozen=True, kw_only=True, tag="stages"):
     """Milliseconds each origin stage of a turn took; names as in core.session.budget."""
 
     turn_id: int
@@ -279,6 +330,7 @@ DownMessage = (
 )
 
 _encoder: Final = msgspec.msgpack.Encoder()
+_prepare: Final[msgspec.msgpack.Decoder[Prepare]] = msgspec.msgpack.Decoder(Prepare)
 _up: Final[msgspec.msgpack.Decoder[UpMessage]] = msgspec.msgpack.Decoder(UpMessage)
 _down: Final[msgspec.msgpack.Decoder[DownMessage]] = msgspec.msgpack.Decoder(DownMessage)
 
@@ -286,6 +338,19 @@ _down: Final[msgspec.msgpack.Decoder[DownMessage]] = msgspec.msgpack.Decoder(Dow
 def encode(message: UpMessage | DownMessage) -> bytes:
     """Bytes of one message, at most limits.FABRIC_MESSAGE_SIZE_BYTES_MAX for any valid content."""
     return _encoder.encode(message)
+
+
+def encode_prepare(prepare: Prepare) -> bytes:
+    """Bytes of an announcement."""
+    return _encoder.encode(prepare)
+
+
+def decode_prepare(data: bytes) -> Prepare:
+    """Raises: RemoteProtocolError: code `bad-message`."""
+    try:
+        return _prepare.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError("bad-message", str(error)) from error
 
 
 def decode_up(data: bytes) -> UpMessage:

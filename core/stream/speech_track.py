@@ -173,6 +173,20 @@ class SpeechTrack:
                     self._utterances.remove(utterance)
                 return
 
+    def close_newest(self) -> tuple[int, int]:
+        """Whoever sent the newest utterance is gone: what is there of it without a gap is all of it.
+
+        Returns: its id and how many packets it has; 0 and 0 when no utterance was incomplete.
+        """
+        if not self._utterances or self._utterances[-1].total is not None:
+            return 0, 0
+        utterance = self._utterances[-1]
+        packets = utterance.next_index
+        while packets in utterance.packets:
+            packets += 1
+        self.end(utterance.utterance_id, packets)
+        return utterance.utterance_id, packets
+
     def is_cancelled(self, utterance_id: int) -> bool:
         """The utterance was cut: nothing of it will play any more."""
         return utterance_id <= self._cancelled_through

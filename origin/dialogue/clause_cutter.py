@@ -7,6 +7,7 @@ from pipecat.frames.frames import (
     Frame,
     InterruptionFrame,
     LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
     LLMTextFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
@@ -19,7 +20,7 @@ __all__ = ["ClauseCutter"]
 
 
 class ClauseCutter(FrameProcessor):
-    """See the module. Marks when the first clause of a turn was there."""
+    """See the module. Notes the clauses of the answer, and when the first one was there."""
 
     def __init__(self, state: DialogueState) -> None:
         super().__init__()
@@ -36,16 +37,21 @@ class ClauseCutter(FrameProcessor):
         if isinstance(frame, LLMFullResponseEndFrame):
             if rest := self._splitter.flush():
                 await self._push_clause(rest)
+            self._state.answer_whole = True
+        elif isinstance(frame, LLMFullResponseStartFrame):
+            self._state.answer_over()
         elif isinstance(frame, InterruptionFrame):
             self._splitter = ClauseSplitter()
+            self._state.answer_over()
         elif isinstance(frame, AggregatedTextFrame):
-            self._mark()
+            self._think(frame.text)
         await self.push_frame(frame, direction)
 
-    def _mark(self) -> None:
+    def _think(self, clause: str) -> None:
+        self._state.answer.append(clause)
         marks = self._state.marks
         marks.first_clause = marks.first_clause or self._state.now()
 
     async def _push_clause(self, clause: str) -> None:
-        self._mark()
+        self._think(clause)
         await self.push_frame(AggregatedTextFrame(clause, TextType.SENTENCE))

@@ -14,6 +14,7 @@ __all__ = [
     "ClauseTimesFrame",
     "FaultFrame",
     "MoodFrame",
+    "ResumeFrame",
     "TurnEndedFrame",
     "TypedTextFrame",
     "ViewerOpenedFrame",
@@ -75,3 +76,16 @@ class TypedTextFrame(SystemFrame):
 @dataclass
 class ViewerOpenedFrame(SystemFrame):
     """The viewer is there: the character may greet."""
+
+
+@dataclass
+class ResumeFrame(SystemFrame):
+    """Another process was answering; the viewer waits.
+
+    Attributes:
+        heard: what of the answer was heard.
+        rest: what is left of it; empty: ask the language model again.
+    """
+
+    heard: str = ""
+    rest: str = ""

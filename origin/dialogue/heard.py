@@ -85,6 +85,15 @@ class Utterances:
         self._count = before
         self._kept: dict[int, SpokenUtterance] = {}
 
+    @property
+    def last(self) -> int:
+        """Number of the newest one."""
+        return self._count
+
+    def go_on_from(self, before: int) -> None:
+        """Number the next one `before` + 1. Raises: nothing; a lower number than there was changes nothing."""
+        self._count = max(self._count, before)
+
     def begin(self, turn_id: int) -> SpokenUtterance:
         """A new utterance of the character."""
         self._count += 1

@@ -72,6 +72,8 @@ class Shared:
         if self.config.turn.smart and self.ending is None:
             loading.append(self._load_ending())
         await asyncio.gather(*loading)
+        if not loading:
+            return
         try:
             await self._rehearse()
         except (SpeechFailedError, WorkerGoneError) as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
+import msgspec
 from pipecat.audio.vad.vad_analyzer import VADParams
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
@@ -19,11 +21,14 @@ from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
 from core.errors import FabricError, RemoteProtocolError
-from core.fabric.bus import Bus, Subscription
+from core.fabric.bus import Bus, Message, Subscription
 from core.limits import (
+    HANDED_OVER_S_MAX,
     MEDIA_CLOCK_HZ,
+    RELEASE_S_MAX,
     SESSION_IDLE_S_MAX,
     TEXT_CHARS_MAX,
+    TICK_SAMPLES,
     UTTERANCES_PER_EPOCH_MAX,
     VOICE_BITRATE_BPS_MAX,
     VOICE_BITRATE_BPS_MIN,
@@ -31,11 +36,15 @@ from core.limits import (
 from core.speech.messages import (
     BargeIn,
     Closed,
+    Cut,
     DownMessage,
+    HandedOver,
     MicrophonePacket,
     Opened,
     Playout,
     Ready,
+    SpeechPacket,
+    UpMessage,
     UserText,
     VoiceFormat,
     decode_up,
@@ -46,8 +55,9 @@ from core.speech.messages import (
 from origin.dialogue.character import Character
 from origin.dialogue.clause_cutter import ClauseCutter
 from origin.dialogue.detector import SharedSileroAnalyzer
-from origin.dialogue.frames import BargeInFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
+from origin.dialogue.frames import BargeInFrame, ResumeFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
 from origin.dialogue.heard import Utterances
+from origin.dialogue.memory import Memory, rest_of, take_snapshot
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
 from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.services import LLM, STT, TTS, Shared
@@ -64,6 +74,12 @@ _DETECTOR_START_S: Final = 0.1
 _START_S_MAX: Final = 10.0
 _END_S_MAX: Final = 2.0
 _REHEARSAL_S_MAX: Final = 10.0
+_CUT_S_MAX: Final = 1.0
+_CUT_PACKETS: Final = 25
+"""Half a second of microphone before the cut: somebody may have begun to speak whom no detector has noticed yet."""
+_UNHEARD_S_MAX: Final = 2.0
+"""The last word was sent so long ago: it has been heard, though nobody says so."""
+_POLL_S: Final = 0.02
 
 
 class DialogueSession:
@@ -76,6 +92,9 @@ class DialogueSession:
         idle_s_max: it ends when nothing has come from its viewer for so long.
         resumed_epoch: goes on with a session of an earlier origin; its viewer has come already. Turns and utterances
             are numbered from a range of this epoch: a POP takes no number twice.
+        generation: marks everything that is said; see core.speech.messages.
+        standby: subscribe and get warm, but say and hear nothing until `take_over`.
+        on_change: told when `snapshot` may have changed.
 
     Attributes:
         closed: set when everything is freed.
@@ -94,6 +113,9 @@ class DialogueSession:
         open_s_max: float = 30.0,
         idle_s_max: float = SESSION_IDLE_S_MAX,
         resumed_epoch: int = 0,
+        generation: int = 0,
+        standby: bool = False,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.id = session_id
         self.closed = asyncio.Event()
@@ -105,6 +127,17 @@ class DialogueSession:
         self._idle_s_max = idle_s_max
         self._subscription: Subscription | None = None
         self._opened = resumed_epoch > 0
+        self._generation = generation
+        self._on_change = on_change
+        self._going = asyncio.Event()
+        if not standby:
+            self._going.set()
+        self._after = ""
+        self._released = False
+        self._cut_seen: tuple[str, asyncio.Event] = ("", asyncio.Event())
+        self._handed_over: asyncio.Future[HandedOver] | None = None
+        self._encoding: VoiceEncoding | None = None
+        self._quiet_since = 0.0
         self._last_heard = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
@@ -144,7 +177,8 @@ class DialogueSession:
         ]
         async with asyncio.timeout(_START_S_MAX):
             await started.wait()
-        self._send_ready()
+        if self._going.is_set():
+            self._send_ready()
 
     async def rehearse(self) -> None:
         """Say one short line to nobody: everything a first answer needs is loaded and compiled afterwards."""
@@ -153,6 +187,89 @@ class DialogueSession:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REHEARSAL_S_MAX):
                 await spoken.wait()
+
+    # --- from one process to another ----------------------------------------------------------------------------
+
+    @property
+    def opened(self) -> bool:
+        """Whether its viewer has come."""
+        return self._opened
+
+    def snapshot(self) -> Memory:
+        """What another process needs to go on from here."""
+        return take_snapshot(self._state, self._voice.spoken, self._encoding, opened=self._opened)
+
+    def take_over(self, memory: Memory | None, *, generation: int, numbers: int, after: str = "") -> None:
+        """Answer from now on, in the place of another process.
+
+        Args:
+            memory: the conversation so far; None: it is lost, and the viewer has come already.
+            numbers: turns and utterances are numbered from here on.
+            after: the id of the Cut up to which the other one has listened; empty: it just went.
+        """
+        state = self._state
+        self._generation, self._after = generation, after
+        state.turn_id = numbers
+        state.utterances.go_on_from(numbers)
+        self._opened = memory is None or memory.opened
+        if memory is not None:
+            messages: list[Any] = [{"role": role, "content": text} for role, text in memory.messages]
+            state.context.set_messages(messages)
+            if memory.bitrate_bps:
+                self._encoding = VoiceEncoding.nearest(memory.bitrate_bps, memory.loss_percent)
+                self._voice.follow(self._encoding)
+        self._handed_over = asyncio.get_running_loop().create_future()
+        self._going.set()
+        self._send_ready()
+        if memory is not None and memory.interrupted:
+            state.turn("thinking")
+            self._tasks.append(asyncio.get_running_loop().create_task(self._resume(memory), name=f"resume {self.id}"))
+
+    async def _resume(self, memory: Memory) -> None:
+        assert self._handed_over is not None
+        told = HandedOver(generation=0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HANDED_OVER_S_MAX):
+                told = await self._handed_over
+        heard = memory.heard(told.utterance_id, told.packets * TICK_SAMPLES)
+        rest = rest_of(memory.answer, heard) if memory.answer_whole else ""
+        if memory.answer_whole and not rest:
+            if heard:
+                self._state.remember("assistant", heard)
+            self._state.turn("idle")
+            return
+        self._state.begin_turn()
+        await self._worker.queue_frame(ResumeFrame(heard=heard, rest=rest))
+
+    async def release(self, cut: str, wait_s: float = RELEASE_S_MAX) -> Memory:
+        """Stop answering between two turns, so that another process can go on.
+
+        Args:
+            cut: names the point; what comes after a Cut of this name on the session's subject is not heard here.
+            wait_s: after this the turn is interrupted.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while not self._released and not self.closed.is_set():
+            if not self._between_turns(loop.time()) and loop.time() < deadline:
+                await asyncio.sleep(_POLL_S)
+                continue
+            self._cut_seen = cut, asyncio.Event()
+            with contextlib.suppress(FabricError):
+                self._bus.publish_nowait(up_subject(self.id), encode(Cut(id=cut)))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CUT_S_MAX):
+                    await self._cut_seen[1].wait()
+            if self._between_turns(loop.time()) or loop.time() >= deadline:
+                self._released = True
+        memory = self.snapshot()
+        self._state.closed = True
+        return memory
+
+    def _between_turns(self, now: float) -> bool:
+        if self._state.speaking or self._state.phase != "idle":
+            return False
+        return self._state.utterances.newest_unheard() is None or now - self._quiet_since > _UNHEARD_S_MAX
 
     def history(self) -> list[dict[str, Any]]:
         """The conversation as a language model would see it."""
@@ -210,41 +327,81 @@ class DialogueSession:
     def _send(self, message: DownMessage) -> None:
         if self._state.closed:
             return
+        if self._generation:
+            message = msgspec.structs.replace(message, generation=self._generation)
         with contextlib.suppress(FabricError):  # the fabric counts what it loses
             self._bus.publish_nowait(self._down, encode(message))
+        if not isinstance(message, SpeechPacket):
+            self._quiet_since = asyncio.get_running_loop().time()
+            self._on_change()
 
     def _send_ready(self) -> None:
         character = self._state.character
         self._send(Ready(character=character.id, display_name=character.name))
 
     async def _listen(self, subscription: Subscription) -> None:
-        async for message in subscription:
+        await self._going.wait()
+        async for message in self._from_cut(subscription):
             try:
                 received = decode_up(message.payload)
             except RemoteProtocolError:
                 self.dropped += 1
                 continue
             self._last_heard = asyncio.get_running_loop().time()
-            match received:
-                case MicrophonePacket():
-                    if await self._microphone.receive(received) is not None:
-                        self.dropped += 1
-                case Opened():
-                    await self._viewer_opened()
-                case UserText():
-                    await self._typed(received.text)
-                case BargeIn():
-                    frame = BargeInFrame(utterance_id=received.utterance_id, heard_until=received.heard_until)
-                    await self._worker.queue_frame(frame)
-                case Playout():
-                    self._heard(received)
-                case VoiceFormat():
-                    self._follow(received)
-                case Closed():
-                    self.end("closed")
-                    return
-                case _:
-                    pass  # the ear's opinion: the origin's own detector ends turns
+            await self._receive(received)
+            if self._released or isinstance(received, Closed):
+                return
+
+    async def _receive(self, received: UpMessage) -> None:
+        match received:
+            case MicrophonePacket():
+                if await self._microphone.receive(received) is not None:
+                    self.dropped += 1
+            case Opened():
+                await self._viewer_opened()
+            case UserText():
+                await self._typed(received.text)
+            case BargeIn():
+                frame = BargeInFrame(utterance_id=received.utterance_id, heard_until=received.heard_until)
+                await self._worker.queue_frame(frame)
+            case Playout():
+                self._heard(received)
+            case VoiceFormat():
+                self._follow(received)
+            case Closed():
+                self.end("closed")
+            case Cut(id=name) if name == self._cut_seen[0]:
+                self._released = self._between_turns(asyncio.get_running_loop().time())
+                self._cut_seen[1].set()
+            case HandedOver() if self._handed_over is not None and not self._handed_over.done():
+                self._handed_over.set_result(received)
+            case _:
+                pass  # the ear's opinion: the origin's own detector ends turns
+
+    async def _from_cut(self, subscription: Subscription) -> AsyncIterator[Message]:
+        """What another process has not heard, and the last half second of the microphone before it."""
+        messages = aiter(subscription)
+        if self._after:
+            recent: deque[Message] = deque(maxlen=_CUT_PACKETS)
+            with contextlib.suppress(TimeoutError, StopAsyncIteration):
+                async with asyncio.timeout(_CUT_S_MAX):
+                    while not await self._is_cut(message := await anext(messages), recent):
+                        pass
+            for message in recent:
+                yield message
+        async for message in messages:
+            yield message
+
+    async def _is_cut(self, message: Message, recent: deque[Message]) -> bool:
+        try:
+            received = decode_up(message.payload)
+        except RemoteProtocolError:
+            return False
+        if isinstance(received, MicrophonePacket):
+            recent.append(message)
+        elif isinstance(received, (HandedOver, Closed)):
+            await self._receive(received)
+        return isinstance(received, Cut) and received.id == self._after
 
     async def _viewer_opened(self) -> None:
         first, self._opened = not self._opened, True
@@ -262,7 +419,8 @@ class DialogueSession:
         in_range = VOICE_BITRATE_BPS_MIN <= wanted.bitrate_bps <= VOICE_BITRATE_BPS_MAX
         if not in_range or not 0 <= wanted.loss_percent <= 100:
             self.dropped += 1  # a POP should know better; the nearest possible is still the best guess
-        self._voice.follow(VoiceEncoding.nearest(wanted.bitrate_bps, wanted.loss_percent))
+        self._encoding = VoiceEncoding.nearest(wanted.bitrate_bps, wanted.loss_percent)
+        self._voice.follow(self._encoding)
 
     def _heard(self, playout: Playout) -> None:
         utterance = self._state.utterances.get(playout.utterance_id)

@@ -61,6 +61,9 @@ class DialogueState:
         speaking: whether an utterance is being sent now.
         on_first_packet: told the marks of every answered turn, for metrics.
         first_audible: set once anything was said.
+        phase: what was published last of what is going on.
+        answer: the clauses that were thought of for the answer under way; they run ahead of what is spoken.
+        answer_whole: whether no more of them come.
     """
 
     send: Callable[[DownMessage], None]
@@ -75,6 +78,9 @@ class DialogueState:
     speaking: bool = False
     closed: bool = False
     first_audible: asyncio.Event = field(default_factory=asyncio.Event)
+    phase: Literal["listening", "thinking", "speaking", "idle"] = "idle"
+    answer: list[str] = field(default_factory=list)
+    answer_whole: bool = False
 
     def begin_turn(self) -> int:
         """A new turn of the user. Returns: its id."""
@@ -84,7 +90,12 @@ class DialogueState:
 
     def turn(self, state: Literal["listening", "thinking", "speaking", "idle"]) -> None:
         """Publish what the origin believes is going on."""
+        self.phase = state
         self.send(TurnState(state=state, turn_id=self.turn_id))
+
+    def answer_over(self) -> None:
+        """Nothing is left of the answer: it was said, or cut."""
+        self.answer, self.answer_whole = [], False
 
     def remember(self, role: str, text: str) -> dict[str, Any]:
         """Add to the conversation; the oldest messages fall out."""

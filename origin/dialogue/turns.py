@@ -18,6 +18,7 @@ from pipecat.frames.frames import (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
+from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.turns.types import ProcessFrameResult
 from pipecat.turns.user_stop import BaseUserTurnStopStrategy
@@ -30,6 +31,7 @@ from origin.dialogue.frames import (
     BargeInFrame,
     FaultFrame,
     MoodFrame,
+    ResumeFrame,
     TurnEndedFrame,
     TypedTextFrame,
     ViewerOpenedFrame,
@@ -40,6 +42,7 @@ from origin.dialogue.state import DialogueState
 
 __all__ = ["Conversation", "EndingStopStrategy"]
 
+_GO_ON: Final = "(The line was interrupted. Go on with your answer exactly where it stopped, without a word about it.)"
 _FINISHED: Final[dict[Completeness, float]] = {"unknown": 0.5, "incomplete": 0.9}
 """How sure the judge of the sound must be."""
 _DETECTOR_LATE_S: Final = 0.5
@@ -201,6 +204,9 @@ class Conversation(FrameProcessor):
             case ViewerOpenedFrame():
                 await self._opened()
                 return
+            case ResumeFrame():
+                await self._resume(frame)
+                return
             case FaultFrame():
                 self._deaf = self._deaf or frame.code == "stt-failed"
             case _:
@@ -211,6 +217,7 @@ class Conversation(FrameProcessor):
 
     async def _interrupt(self) -> None:
         self._silence()
+        self._state.answer_over()
         await self.broadcast_interruption()
 
     async def _user_started(self) -> None:
@@ -283,6 +290,24 @@ class Conversation(FrameProcessor):
         self._question = None
         await self._interrupt()
         self._state.turn("listening" if self._listening else "idle")
+
+    async def _resume(self, frame: ResumeFrame) -> None:
+        """Go on with an answer that another process has begun."""
+        if self._listening or self._state.phase != "thinking":
+            return  # the viewer has said something else meanwhile
+        self._state.marks.ended = self._state.now()
+        if frame.heard:
+            self._state.remember("assistant", frame.heard)
+        if frame.rest:
+            await self.push_frame(LLMFullResponseStartFrame())
+            for clause in split_clauses(frame.rest):
+                await self.push_frame(AggregatedTextFrame(clause, TextType.SENTENCE))
+            await self.push_frame(LLMFullResponseEndFrame())
+            return
+        context = self._state.context
+        if frame.heard:
+            context = LLMContext([*context.messages, {"role": "user", "content": _GO_ON}])
+        await self.push_frame(LLMContextFrame(context))
 
     # --- the character's own lines -----------------------------------------------------------------------------
 

@@ -87,6 +87,11 @@ class VoiceOutput(FrameProcessor):
             self._mood = mood
             self._state.send(Mood(label=feeling.label, valence=feeling.valence, arousal=feeling.arousal))
 
+    @property
+    def spoken(self) -> SpokenUtterance | None:
+        """The utterance that is being sent."""
+        return self._voice.speaking
+
     # --- clauses and sound -------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
@@ -117,6 +122,7 @@ class VoiceOutput(FrameProcessor):
             self._state.speaking = False
             self._messages[spoken.id] = self._state.remember("assistant", spoken.text)
             self._trim()
+        self._state.answer_over()
         self._state.turn("idle")
 
     # --- interruption ------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ _up = st.one_of(
     st.builds(messages.BargeIn, utterance_id=_ticks, heard_until=_ticks, cause=st.sampled_from(["speech", "request"])),
     st.builds(messages.Playout, utterance_id=_ticks, heard_until=_ticks),
     st.builds(messages.VoiceFormat, bitrate_bps=_ticks, loss_percent=_ticks),
+    st.builds(messages.HandedOver, generation=_ticks, utterance_id=_ticks, packets=_ticks),
+    st.builds(messages.Cut, id=_text),
     st.builds(messages.Closed, reason=_text),
 )
 _down = st.one_of(
@@ -37,7 +39,7 @@ _down = st.one_of(
         log_mel=st.binary(max_size=40),
     ),
     st.builds(messages.SpeechEnd, utterance_id=_ticks, packets=_ticks),
-    st.builds(messages.SpeechCancel, utterance_id=_ticks),
+    st.builds(messages.SpeechCancel, utterance_id=_ticks, generation=_ticks),
     st.builds(messages.Transcript, text=_text, final=st.booleans()),
     st.builds(messages.ReplyText, utterance_id=_ticks, text=_text, words=st.lists(_words, max_size=4).map(tuple)),
     st.builds(messages.Mood, label=_text, valence=st.floats(-1, 1), arousal=st.floats(-1, 1)),

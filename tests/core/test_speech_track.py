@@ -361,3 +361,17 @@ def test_a_packet_a_little_late_is_no_gap_and_one_that_ran_dry_fills_up_again() 
         placed = track.pop(tick * TICK_SAMPLES)
         played.append(bool(placed and placed.opus))
     assert played == [True] * 6 + [False] * 7 + [True] * 3
+
+
+def test_an_utterance_whose_sender_is_gone_ends_at_its_first_gap() -> None:
+    track = _loaded(1, 4, ended=False)
+    track.push(_packet(1, 6), 0.0)
+    _play(track, 2)
+    assert track.close_newest() == (1, 4)
+    assert [placed.ticks for placed in _play(track, 2, begin=2) if placed] == [2 * TICK_SAMPLES, 3 * TICK_SAMPLES]
+    assert not track.active
+    assert track.close_newest() == (0, 0)
+
+
+def test_a_whole_utterance_is_not_closed_again() -> None:
+    assert _loaded(1, 3).close_newest() == (0, 0)

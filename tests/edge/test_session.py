@@ -474,3 +474,20 @@ def test_a_question_that_the_origin_knows_of_is_thought_about_longer(stage: Stag
         stage.session.receive(messages.TurnState(state="thinking"), stage.now)
     stage.ticks(int(2 * LISTENING_S_MAX / TICK_S))
     assert stage.link.state() is FaceState.THINKING
+
+
+def test_a_face_whose_voice_breaks_off_thinks_while_somebody_else_takes_over() -> None:
+    stage = Stage()
+    stage.connect()
+    stage.say(1, 10, end=False)
+    stage.ticks(4)
+    assert stage.link.state() is FaceState.SPEAKING
+    assert stage.session.close_voice() == (1, 10)
+    stage.session.receive(messages.TurnState(state="thinking", generation=2), stage.now)
+    stage.ticks(5)
+    assert stage.link.state() is FaceState.SPEAKING, "what is there is played to its end"
+    stage.ticks(4)
+    assert stage.link.state() is FaceState.THINKING
+    stage.say(65_537, 4)
+    stage.ticks(3)
+    assert stage.link.state() is FaceState.SPEAKING

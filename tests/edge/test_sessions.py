@@ -110,3 +110,30 @@ async def test_a_pop_without_time_for_another_face_says_so() -> None:
     assert caught.value.code == "overloaded"
     assert len(sessions) == 1
     await sessions.aclose()
+
+
+async def test_who_was_replaced_is_not_believed_any_more() -> None:
+    """A worker that is late, or does not know yet that its session has moved, is refused by its generation."""
+    stage, bus = Stage(), MemoryBus()
+    sessions = _sessions(stage, bus)
+    await sessions.open(claims())
+    subject = messages.down_subject("s1")
+
+    async def say(message: messages.DownMessage) -> None:
+        await bus.publish(subject, messages.encode(message))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    await say(messages.Ready(character="mira", display_name="Mira", generation=7))
+    assert not stage.sent_up(messages.HandedOver)
+    await say(messages.SpeechStart(utterance_id=1, generation=7))
+    await say(messages.SpeechPacket(utterance_id=1, index=0, opus=b"\xf8\xff\xfe", log_mel=bytes(40), generation=7))
+    await say(messages.Ready(character="mira", display_name="Mira", generation=9))
+    told = stage.sent_up(messages.HandedOver)
+    assert told == [messages.HandedOver(generation=9, utterance_id=1, packets=1)]
+    await say(messages.SpeechStart(utterance_id=2, generation=7))
+    await say(messages.TurnState(state="thinking"))
+    assert stage.registry.get_sample_value("edge_dropped_total", {"reason": "old-generation"}) == 2
+    await say(messages.SpeechStart(utterance_id=65_537, generation=9))
+    assert stage.registry.get_sample_value("edge_dropped_total", {"reason": "old-generation"}) == 2
+    await sessions.aclose()

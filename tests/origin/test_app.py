@@ -99,6 +99,7 @@ async def test_a_mirror_is_held_without_a_pipeline_until_its_viewer_leaves(share
         assert payload["mode"] == "mirror"
         usual = (await client.post("/v1/sessions")).json()
         assert jwt.decode(usual["pops"][0]["token"], options={"verify_signature": False})["mode"] == "conversation"
+        assert isinstance(broker.sessions, Sessions)
         held = broker.sessions._held[ticket["session_id"]]
         assert isinstance(held, MirrorSession)
         assert await store.get(f"sessions.{ticket['session_id']}")

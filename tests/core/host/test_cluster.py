@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import socket
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from core.host import cluster
 from core.host.cli import Parser
 from core.host.run import RunConfig
 from core.host.supervisor import ChildSpec
+from origin.config import OriginConfig
 from tests.core.host.test_supervisor import alive
 
 ROOT = Path(__file__).parents[3]
@@ -75,6 +78,7 @@ async def test_it_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
         assert len(urls) == 2
         children = await asyncio.to_thread(descendants, process.pid)
         assert len(children) >= 9  # six processes, and a NATS server under each of three
+        workers = await asyncio.to_thread(three_workers, urls[0])
         ticket = await asyncio.to_thread(ask_ticket, urls[0])
         assert ticket["pops"][0]["name"] in ("pop-a", "pop-b")
     finally:
@@ -82,7 +86,26 @@ async def test_it_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
         async with asyncio.timeout(30):
             await process.communicate()
     assert process.returncode == 0
-    assert [pid for pid in children if alive(pid)] == []
+    assert [pid for pid in (*children, *workers) if alive(pid)] == []
+
+
+def three_workers(page: str) -> list[int]:
+    """Waits until their slots are warm. Returns: their pids, which are none of the cluster's descendants'."""
+    with urllib.request.urlopen(f"{page}config.json", timeout=10) as answer:
+        origin = json.load(answer)["origin_url"]
+    wanted = f'origin_pool_slots{{state="warm"}} {3 * OriginConfig().slots_per_worker}.0'
+    deadline = time.monotonic() + 60.0
+    while wanted not in (text := urllib.request.urlopen(f"{origin}/metrics", timeout=10).read().decode()):
+        assert time.monotonic() < deadline, text
+        time.sleep(0.2)
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().decode().split("\0") if entry.name.isdigit() else []
+            if "origin.workers" in words and any(origin.rpartition(":")[2] in word for word in words):
+                found.append(int(entry.name))
+    assert len(found) == 3
+    return found
 
 
 def ask_ticket(page: str) -> dict[str, list[dict[str, str]]]:

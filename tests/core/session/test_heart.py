@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.errors import RemoteProtocolError
 from core.limits import HEARTBEAT_S, LEASE_GRACE_S, LEASE_SKEW_S, LEASE_TTL_S
-from core.session.heart import Heart, HeartRecord, Reaper, decode_heart, encode_heart, heart_key
+from core.session.heart import Heart, HeartRecord, Reaper, declare_dead, decode_heart, encode_heart, heart_key
 from core.session.lease import Lease, LeaseRecord, acquire, decode_lease, lease_key
 from tests.core.session.records import LOST, Records, losing, run
 
@@ -217,3 +217,16 @@ def test_a_broken_heartbeat_is_no_reason_to_end_anything() -> None:
     assert not run(records, reaper.reap("s", LeaseRecord(epoch=1, reserved=1, ended="released"), 100.0))
     assert run(records, Heart("w", "3").begin(5.0)), "its holder writes a good one again"
     assert encode_heart(HeartRecord(life="3", beats=1)) == records.entries[heart_key("w")][0]
+
+
+def test_who_has_seen_a_process_end_need_not_wait() -> None:
+    records = Records()
+    assert run(records, declare_dead("w", "1")), "nobody lives who was never there"
+    heart = living(records)
+    assert run(records, declare_dead("w", "1"))
+    assert decode_heart(records.entries[heart_key("w")][0]).dead
+    assert not run(records, heart.beat(2.0))
+    assert heart.stopped
+    again = living(records, life="2")
+    assert run(records, declare_dead("w", "1")), "an earlier life is over already"
+    assert run(records, again.beat(2.0))

@@ -1,0 +1,22 @@
+"""What is said of an utterance that ends early."""
+
+from __future__ import annotations
+
+import json
+
+from core.limits import TICK_SAMPLES
+from core.speech.messages import ReplyText, WordSpan
+from edge.narrator import Narrator
+
+
+def test_words_after_the_end_of_a_shortened_utterance_are_never_heard() -> None:
+    said: list[str] = []
+    narrator = Narrator(send=said.append, keep=lambda text: None, wall_clock=lambda: 0.0)
+    words = tuple(WordSpan(text, at * TICK_SAMPLES, (at + 10) * TICK_SAMPLES) for at, text in ((0, "one"), (10, "two")))
+    for number in (1, 2):
+        narrator.receive(ReplyText(utterance_id=number, text="one two", words=words))
+    narrator.utterance_placed(1, 0)
+    narrator.utterance_placed(2, 12 * TICK_SAMPLES)
+    narrator.shorten(1, packets=12)
+    narrator.heard(100 * TICK_SAMPLES)
+    assert [json.loads(text)["data"]["text"] for text in said] == ["one", "one", "two"]
