@@ -137,8 +137,8 @@ $(CLIENT)/node_modules/.package-lock.json: $(CLIENT)/package-lock.json $(STAMPS)
 
 $(STRANGERS): tests/strangers/package-lock.json $(STAMPS)/packages
 	$(call say,installing what other people wrote for the tests with it)
-	@NPM_FOLDER=tests/strangers $(NPM) ci --no-audit --no-fund --loglevel=error
-	@touch $@
+	@if NPM_FOLDER=tests/strangers $(NPM) ci --no-audit --no-fund --loglevel=error; then touch $@; else \
+		echo "they could not be installed: the tests with them are skipped" >&2; [[ -z "$(STRICT)" ]]; fi
 
 edge/static/index.html: $(CLIENT_SOURCES) $(CLIENT)/node_modules/.package-lock.json
 	$(call say,building the browser client)
