@@ -213,7 +213,7 @@ async def test_another_stack_gets_every_packet_and_hears_what_our_viewer_hears(t
     assert all(pcm is not None for _, pcm in heard)
     assert loud_s > 2.0
     assert float(loudness.max()) > 0.05
-    assert likeness > 0.95 > of_another + 0.05
+    assert likeness > 0.9 > of_another + 0.05
 
 
 async def test_it_is_told_what_is_said_in_words_of_rtvi(told: Told) -> None:
