@@ -34,9 +34,10 @@ run-cluster: setup ## A NATS hub, two leaf nodes, an origin with three workers a
 
 setup: $(STAMPS)/project edge/static/index.html ## Prepare everything without starting anything
 
-test: setup $(STRANGERS) ## All tests; installs Chromium and Janus for some of them if it can
+test: setup $(STRANGERS) ## All tests; installs Chromium, Janus and a TURN relay for some of them if it can
 	@.ci/chromium
 	@.ci/janus
+	@.ci/coturn
 	$(call say,pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 	$(call say,vitest)

@@ -203,6 +203,8 @@ COLD_START_SHARE_MAX: Final = 0.001
 POOL_SLOTS_MAX: Final = 100_000
 POP_LOAD_MAX: Final = 0.7
 """A POP that is busier gets nobody new: what is left is for those who are there."""
+POP_BEAT_S: Final = 2.0
+"""How often a POP writes its record: that it lives, and how busy it is. Two lost ones are none."""
 POP_SILENCE_S_MAX: Final = 5.0
 """A POP whose heartbeat is older gets nobody new; those who are there stay."""
 RTT_CLASSES_MS: Final = (20.0, 40.0, 80.0, 160.0, 320.0)
@@ -277,6 +279,23 @@ TOKEN_SIZE_BYTES_MAX: Final = 4_096
 TICKET_LIFETIME_S: Final = 60
 TICKET_CLOCK_SKEW_S: Final = 5
 """How far the origin's clock may run ahead of a POP's."""
+PROOF_SIZE_BYTES_MAX: Final = 2_048
+PROOF_AGE_S_MAX: Final = 30
+"""A proof of possession is made for one request; clients set their clocks by the ticket, so it may be this old."""
+PROOFS_SPENT_MAX: Final = 200_000
+"""Proofs that are remembered until they are too old; beyond that nobody is let in rather than somebody twice."""
+API_KEYS_MAX: Final = 10_000
+API_KEY_SIZE_BYTES_MAX: Final = 256
+REQUEST_ID_CHARS_MAX: Final = 128
+REQUEST_ID_LIFETIME_S: Final = 3_600
+"""So long the origin remembers which session a request was given, at least; longer while the session lives."""
+RESIDENCY_REGIONS_MAX: Final = 32
+RATE_LIMITED_PARTIES_MAX: Final = 10_000
+"""Addresses, keys and sessions whose requests are counted; the one that has been quiet longest is forgotten."""
+SESSION_TICKETS_PER_MINUTE_MAX: Final = 30
+"""New tickets for one session: a viewer between two POPs that both refuse asks about once a second at most."""
+TURN_CREDENTIALS_LIFETIME_S: Final = 86_400
+"""A relay's user name is good so long; an allocation lives longer than any ticket."""
 RESUME_GRACE_S: Final = 10.0
 """A session whose link is lost waits this long for another; a phone is back in 2 to 5 s after it changed networks."""
 RESUME_TOKEN_LIFETIME_S: Final = 120.0

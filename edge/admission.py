@@ -1,12 +1,11 @@
-"""Who may come in: Ed25519-signed tickets of the origin, for this POP, spent once."""
+"""Who may come in: Ed25519-signed tickets of the origin, for this POP, spent once, by the key they are bound to."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, Final
 
 import httpx
@@ -20,12 +19,14 @@ from core.limits import (
     KEY_SET_REFRESH_S_MIN,
     KEY_SET_SIZE_BYTES_MAX,
     KEY_SET_TIMEOUT_S,
-    SPENT_TICKETS_MAX,
+    PROOFS_SPENT_MAX,
     TOKEN_SIZE_BYTES_MAX,
 )
 from core.session.claims import SCOPE_WEBRTC, Claims, check_claims
+from core.session.proof import ProvenRequest, check_proof
+from core.session.spent import SpentIds
 
-__all__ = ["Admission", "FetchKeySet", "KeySet", "SpentTickets", "fetch_key_set_over_http"]
+__all__ = ["Admission", "FetchKeySet", "KeySet", "fetch_key_set_over_http"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class KeySet:
         self._clock = clock
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._asked_at: float | None = None
+        self._changed = False
         self._lock = asyncio.Lock()
 
     async def key(self, key_id: str) -> Ed25519PublicKey:
@@ -88,12 +90,18 @@ class KeySet:
             raise AdmissionError("keys-unavailable", "The origin's keys cannot be had right now; try again.")
         raise AdmissionError("unknown-key", "The ticket was signed with a key that the origin does not publish.")
 
+    async def follow(self, changes: AsyncIterable[object]) -> None:
+        """Fetch the keys anew for the first ticket after every change, until there are no more."""
+        async for _ in changes:
+            self._changed = True
+
     def _aged(self) -> bool:
-        return self._asked_at is not None and self._clock() - self._asked_at > KEY_SET_AGE_S_MAX
+        return self._changed or (self._asked_at is not None and self._clock() - self._asked_at > KEY_SET_AGE_S_MAX)
 
     async def _refresh(self) -> None:
         now = self._clock()
-        wait_s = KEY_SET_REFRESH_S_MIN if self._keys else KEY_SET_REFRESH_S_MIN / 5
+        changed, self._changed = self._changed, False
+        wait_s = 0.0 if changed else KEY_SET_REFRESH_S_MIN if self._keys else KEY_SET_REFRESH_S_MIN / 5
         if self._asked_at is not None and now - self._asked_at < wait_s:
             return
         self._asked_at = now
@@ -125,36 +133,6 @@ def parse_key_set(document: bytes) -> dict[str, Ed25519PublicKey]:
     return keys
 
 
-class SpentTickets:
-    """Ids of tickets that were used, each kept until its ticket has expired; bounded.
-
-    Args:
-        capacity: ids kept at most.
-    """
-
-    def __init__(self, capacity: int = SPENT_TICKETS_MAX) -> None:
-        self._capacity = capacity
-        self._spent: set[str] = set()
-        self._expiry: list[tuple[int, str]] = []
-
-    def __len__(self) -> int:
-        return len(self._spent)
-
-    def spend(self, ticket_id: str, expires_at: int, now_wall: int) -> None:
-        """Remember the id.
-
-        Raises: AdmissionError: `token-replayed`; `overloaded` when too many unexpired ids are held.
-        """
-        while self._expiry and self._expiry[0][0] <= now_wall:
-            self._spent.discard(heapq.heappop(self._expiry)[1])
-        if ticket_id in self._spent:
-            raise AdmissionError("token-replayed", "The ticket has been used; ask for a new one.")
-        if len(self._spent) >= self._capacity:
-            raise AdmissionError("overloaded", "This POP admits nobody right now; try again.")
-        self._spent.add(ticket_id)
-        heapq.heappush(self._expiry, (expires_at, ticket_id))
-
-
 class Admission:
     """Checks tickets.
 
@@ -165,22 +143,34 @@ class Admission:
         spent: ids of tickets used so far.
     """
 
-    def __init__(self, *, pop: str, issuer: str, keys: KeySet, spent: SpentTickets | None = None) -> None:
+    def __init__(self, *, pop: str, issuer: str, keys: KeySet, spent: SpentIds | None = None) -> None:
         self._pop = pop
         self._issuer = issuer
         self._keys = keys
-        self._spent = spent if spent is not None else SpentTickets()
+        self._spent = spent if spent is not None else SpentIds()
+        self._proofs = SpentIds(
+            PROOFS_SPENT_MAX, code="proof-replayed", message="The proof has been used; make one for each request."
+        )
 
-    async def admit(self, token: str, session_id: str, *, now_wall: int, scope: str = SCOPE_WEBRTC) -> Claims:
-        """Check a ticket and spend it.
+    async def admit(
+        self,
+        token: str,
+        session_id: str,
+        *,
+        now_wall: int,
+        scope: str = SCOPE_WEBRTC,
+        request: ProvenRequest | None = None,
+    ) -> Claims:
+        """Check a ticket and spend it. One that came without its proof stays good for whoever has it.
 
         Args:
             token: the JWT in compact form.
             session_id: the session in the request's path.
             now_wall: wall time in whole seconds.
+            request: what the ticket came with; None: no way to send a proof.
 
         Raises: AdmissionError: `bad-token` (no JWT, not EdDSA), `bad-signature`, `unknown-key`, `keys-unavailable`,
-            `token-replayed`, `overloaded`, and the codes of `core.session.claims.check_claims`.
+            `token-replayed`, `overloaded`, and the codes of `core.session.claims.check_claims` and `prove`.
         """
         claims = check_claims(
             await self._verify(token),
@@ -190,8 +180,21 @@ class Admission:
             scope=scope,
             now_wall=now_wall,
         )
+        self.prove(request, token=token, thumbprint=claims.thumbprint, now_wall=now_wall)
         self._spent.spend(claims.ticket_id, claims.expires_at, now_wall)
         return claims
+
+    def prove(self, request: ProvenRequest | None, *, token: str, thumbprint: str, now_wall: int) -> None:
+        """Check that whoever sends a token holds the key it is bound to; where it is bound to none, nothing is asked.
+
+        Raises: AdmissionError: `proof-replayed`, `overloaded` and the codes of `core.session.proof.check_proof`.
+        """
+        if not thumbprint:
+            return
+        if request is None:
+            request = ProvenRequest(proof="", method="", path="", authorities=frozenset())
+        proof = check_proof(request, token=token, thumbprint=thumbprint, now_wall=now_wall)
+        self._proofs.spend(f"{thumbprint}.{proof.proof_id}", proof.expires_at, now_wall)
 
     async def _verify(self, token: str) -> dict[str, object]:
         if not token or len(token) > TOKEN_SIZE_BYTES_MAX:

@@ -24,6 +24,7 @@ from core.host.clock import Clock
 from core.host.telemetry import render_metrics
 from core.limits import REQUEST_S_MAX, SDP_SIZE_BYTES_MAX
 from core.session.claims import SCOPE_WEBRTC
+from core.session.proof import ProvenRequest
 from edge.client_files import ClientFiles, content_security_policy
 from edge.config import EdgeConfig
 from edge.entrance import Entrance
@@ -52,7 +53,7 @@ def create_app(
     Args:
         health: more members for `GET /healthz`; `"ok": False` in it makes the answer 503.
     """
-    signalling = _Signalling(entrance, transport, clock)
+    signalling = _Signalling(entrance, transport, clock, _web_origin(config.public_url))
 
     async def healthz(_request: Request) -> Response:
         body: dict[str, object] = {"ok": True, "pop": config.name, "links": len(transport)}
@@ -81,7 +82,7 @@ def create_app(
                 CORSMiddleware,
                 allow_origins=list(config.allowed_origins),
                 allow_methods=["POST", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type"],
+                allow_headers=["Authorization", "Content-Type", "DPoP"],
                 expose_headers=["Location", "Retry-After"],
                 max_age=600,
             ),
@@ -95,10 +96,8 @@ def _connect_sources(config: EdgeConfig) -> tuple[str, ...]:
     sources = [_web_origin(config.origin_url), *config.connect_sources]
     if config.public_url:
         sources.append(_web_origin(config.public_url))
-    if config.on_loopback:
-        origin_port = urlsplit(config.origin_url).port
-        ports = {str(port) if port else "*" for port in (config.port, origin_port)}
-        sources += [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in sorted(ports)]
+    if config.on_loopback:  # other POPs of this machine are on other ports, and tickets name them
+        sources += ["http://localhost:*", "http://127.0.0.1:*", "https://127.0.0.1:*"]
     if config.webtransport:
         sources.append(
             config.webtransport_url(config.port if config.webtransport_port is None else config.webtransport_port)
@@ -114,24 +113,31 @@ def _web_origin(url: str) -> str:
 class _Signalling:
     """WHIP-like: POST an offer, PATCH candidates, DELETE the link.
 
-    A link's address is its capability: it holds 128 random bits, so that whoever knows it may trickle and end it (the
-    ticket is spent by then).
+    A link's address is its capability: it holds 128 random bits (the ticket is spent by then). Where the viewer has a
+    key, it proves that for every change as well, but not to end the link: a page that is being closed has no time to
+    sign anything.
     """
 
-    def __init__(self, entrance: Entrance, transport: WebRtcTransport, clock: Clock) -> None:
+    def __init__(self, entrance: Entrance, transport: WebRtcTransport, clock: Clock, public_origin: str) -> None:
         self._entrance = entrance
         self._transport = transport
         self._clock = clock
-        self._links: dict[tuple[str, str], WebRtcLink] = {}
+        self._public = public_origin.partition("//")[2]
+        self._links: dict[tuple[str, str], tuple[WebRtcLink, str]] = {}
 
     def routes(self) -> list[Route]:
         """Under /v1."""
         link = "/sessions/{session_id}/webrtc/{link_id}"
         return [
+            Route("/probe", self.probe, methods=["GET"]),
             Route("/sessions/{session_id}/webrtc", self.offer, methods=["POST"]),
             Route(link, self.trickle, methods=["PATCH"]),
             Route(link, self.end, methods=["DELETE"]),
         ]
+
+    async def probe(self, request: Request) -> Response:
+        """GET: as little as possible, for whoever measures the way here."""
+        return Response(b"ok", media_type="text/plain", headers={"Cache-Control": "no-store"})
 
     async def offer(self, request: Request) -> Response:
         """POST: offer in, answer out."""
@@ -146,7 +152,9 @@ class _Signalling:
             self._entrance.refused(f"http-{error.status_code}")
             raise
         session_id = request.path_params["session_id"]
-        entry = await self._entrance.admit(token, session_id, scope=SCOPE_WEBRTC, now_wall=self._clock.wall())
+        entry = await self._entrance.admit(
+            token, session_id, scope=SCOPE_WEBRTC, now_wall=self._clock.wall(), request=self._proven(request)
+        )
         try:
             link, answer = await self._transport.accept(_text(body), entry.events)
         except BaseException as error:
@@ -155,7 +163,7 @@ class _Signalling:
         entry.attach(link)
         link_id = secrets.token_urlsafe(16)
         self._forget_closed()
-        self._links[session_id, link_id] = link
+        self._links[session_id, link_id] = link, entry.thumbprint
         location = f"/v1/sessions/{session_id}/webrtc/{link_id}"
         headers = {"Location": location, "Cache-Control": "no-store"}
         return Response(answer, status_code=201, media_type=_SDP, headers=headers)
@@ -164,24 +172,38 @@ class _Signalling:
         """PATCH: more candidates of the viewer."""
         _require_type(request, _FRAGMENT)
         body = await _read(request)
-        await self._link(request).add_candidate(_text(body))
+        link, thumbprint = self._link(request)
+        if thumbprint:
+            now_wall = self._clock.wall()
+            self._entrance.prove(
+                self._proven(request), token=_bearer(request), thumbprint=thumbprint, now_wall=now_wall
+            )
+        await link.add_candidate(_text(body))
         return Response(status_code=204)
 
     async def end(self, request: Request) -> Response:
         """DELETE: the viewer leaves."""
-        link = self._link(request)
+        link, _ = self._link(request)
         del self._links[request.path_params["session_id"], request.path_params["link_id"]]
         await link.aclose("viewer-left")
         return Response(status_code=200)
 
-    def _link(self, request: Request) -> WebRtcLink:
-        link = self._links.get((request.path_params["session_id"], request.path_params["link_id"]))
-        if link is None or link.closing:
+    def _link(self, request: Request) -> tuple[WebRtcLink, str]:
+        found = self._links.get((request.path_params["session_id"], request.path_params["link_id"]))
+        if found is None or found[0].closing:
             raise HTTPException(404, "There is no such link; it may have ended.")
-        return link
+        return found
 
     def _forget_closed(self) -> None:
-        self._links = {key: link for key, link in self._links.items() if not link.closing}
+        self._links = {key: found for key, found in self._links.items() if not found[0].closing}
+
+    def _proven(self, request: Request) -> ProvenRequest:
+        return ProvenRequest(
+            proof=request.headers.get("DPoP", ""),
+            method=request.method,
+            path=request.url.path,
+            authorities=frozenset({request.headers.get("Host", ""), self._public} - {""}),
+        )
 
 
 # --- requests ----------------------------------------------------------------------------------------------------
@@ -220,8 +242,8 @@ def _text(body: bytes) -> str:
 
 def _bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise AdmissionError("token-missing", "Send the ticket as `Authorization: Bearer <token>`.")
+    if scheme.lower() not in ("bearer", "dpop") or not token.strip():
+        raise AdmissionError("token-missing", "Send the ticket as `Authorization: DPoP <token>` (or Bearer).")
     return token.strip()
 
 

@@ -24,6 +24,10 @@ class EdgeConfig:
     public_url: str = setting("", help="base URL viewers reach this POP by; empty: derived from host and port")
     origin_url: str = setting("http://127.0.0.1:8081", help="base URL viewers and this POP reach the origin by")
     issuer: str = setting("", help="whose tickets are good (their `iss`); empty: the origin's URL")
+    region: str = setting(
+        "", help="where what this POP processes stays, e.g. eu; who asks for a region gets only those"
+    )
+    carrier: str = setting("", help="the mobile network it is inside of: only that network's devices are sent here")
     fabric: Path = setting(Path("run/fabric.sock"), help="Unix socket of the local fabric")
     capacity: int = setting(50, help="sessions admitted at once", minimum=1, maximum=10_000)
     animator: Literal["student", "rules"] = setting(

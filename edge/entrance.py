@@ -11,6 +11,7 @@ from typing import Protocol
 
 from core.errors import VisavisError
 from core.session.claims import Claims
+from core.session.proof import ProvenRequest
 from edge.admission import Admission
 from edge.metrics import PopMetrics
 from edge.resume import RESUME_PREFIX
@@ -36,6 +37,10 @@ class SessionHost(Protocol):
         """Create the session. Raises: AdmissionError: `overloaded`, `draining`, `session-exists`; FabricError."""
         ...
 
+    def thumbprint_of(self, session_id: str) -> str:
+        """Of the key that a session's viewer proved to hold; empty: none, or there is no such session."""
+        ...
+
     def resume(self, token: str, session_id: str) -> Door:
         """Open another link of a session that is here.
 
@@ -49,10 +54,12 @@ class Entry:
 
     Attributes:
         events: what the link tells its session; of this link alone.
+        thumbprint: of the viewer's key; empty: none.
     """
 
-    def __init__(self, door: Door, *, metrics: PopMetrics, clock: Callable[[], float]) -> None:
+    def __init__(self, door: Door, *, metrics: PopMetrics, clock: Callable[[], float], thumbprint: str = "") -> None:
         self.events: LinkEvents = door
+        self.thumbprint = thumbprint
         self._door = door
         self._metrics = metrics
         self._clock = clock
@@ -85,7 +92,9 @@ class Entrance:
         self._metrics = metrics
         self._clock = clock
 
-    async def admit(self, token: str, session_id: str, *, scope: str, now_wall: int) -> Entry:
+    async def admit(
+        self, token: str, session_id: str, *, scope: str, now_wall: int, request: ProvenRequest | None = None
+    ) -> Entry:
         """Let a viewer in, or back in; its token is spent.
 
         Args:
@@ -93,6 +102,7 @@ class Entrance:
             session_id: the session that the viewer asks for.
             scope: what it opens, e.g. core.session.claims.SCOPE_WEBRTC.
             now_wall: wall time in whole seconds.
+            request: what the token came with, its proof of possession above all.
 
         Raises:
             AdmissionError: see `Admission.admit`, `SessionHost.open` and `SessionHost.resume`.
@@ -100,14 +110,21 @@ class Entrance:
         """
         try:
             if token.startswith(RESUME_PREFIX):
+                thumbprint = self._sessions.thumbprint_of(session_id)
+                self.prove(request, token=token, thumbprint=thumbprint, now_wall=now_wall)
                 door = self._sessions.resume(token, session_id)
             else:
-                claims = await self._admission.admit(token, session_id, scope=scope, now_wall=now_wall)
+                claims = await self._admission.admit(token, session_id, scope=scope, now_wall=now_wall, request=request)
+                thumbprint = claims.thumbprint
                 door = await self._sessions.open(claims)
         except VisavisError as error:
             self.refused(getattr(error, "code", "internal-error"))
             raise
-        return Entry(door, metrics=self._metrics, clock=self._clock)
+        return Entry(door, metrics=self._metrics, clock=self._clock, thumbprint=thumbprint)
+
+    def prove(self, request: ProvenRequest | None, *, token: str, thumbprint: str, now_wall: int) -> None:
+        """See `Admission.prove`."""
+        self._admission.prove(request, token=token, thumbprint=thumbprint, now_wall=now_wall)
 
     def refused(self, code: str) -> None:
         """A request was refused before it came to its token."""

@@ -21,15 +21,15 @@ from core.host.clock import Clock, SystemClock
 from core.host.entropy import Entropy, SystemEntropy
 from core.host.steadiness import freeze_what_lives, keep_memory
 from core.host.telemetry import metrics_registry
-from core.limits import LOG_MEL_BANDS, QUIC_HALF_OPEN_MAX, TICK_SAMPLES
+from core.limits import LOG_MEL_BANDS, POP_LOAD_MAX, QUIC_HALF_OPEN_MAX, TICK_SAMPLES
 from core.session.claims import SCOPE_WEBTRANSPORT
 from core.session.state import FaceState
-from core.speech.messages import ECHO_SUBJECT
+from core.speech.messages import ECHO_SUBJECT, SIGNING_KEYS_SUBJECT
 from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.wire.opus_padding import silence
 from edge.admission import Admission, KeySet, fetch_key_set_over_http
 from edge.animator import Animator, AnimatorRow
-from edge.announcement import Announcement
+from edge.announcement import Announcement, Condition
 from edge.app import create_app
 from edge.certificates import Certificates, load_certificates
 from edge.conductor import Conductor
@@ -113,10 +113,13 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
             clock,
             webtransport_url=config.webtransport_url(udp.getsockname()[1]) if udp else "",
             certificates=certificates if udp else None,
+            region=config.region,
+            carrier=config.carrier,
         )
         fabric = await join_fabric(fabric_config, config.fabric, on_connection=announcement.reconnected)
         announcement.store = fabric.store
         parts = _Parts(config, fabric.bus, fabric.store, clock, entropy, udp, certificates)
+        announcement.condition = parts.condition
     except BaseException:
         server_socket.close()
         if udp is not None:
@@ -132,6 +135,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         asyncio.create_task(parts.fabric_latency.run(), name="fabric-latency"),
         asyncio.create_task(parts.origin_watch.run(), name="origin-watch"),
         asyncio.create_task(announcement.run(), name="announcement"),
+        asyncio.create_task(parts.keys.follow(await fabric.bus.subscribe(SIGNING_KEYS_SUBJECT)), name="signing-keys"),
         asyncio.create_task(_serve(server, server_socket), name="http"),
     ]
     if config.prewarm:
@@ -144,6 +148,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
         yield
     finally:
         server.should_exit = True
+        await announcement.leave()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S_MAX):
                 await parts.sessions.aclose()
@@ -175,6 +180,7 @@ class _Parts:
         metrics = PopMetrics(registry)
         animator, self._refusal = make_animator(config)
         self._animator = animator
+        self._capacity = config.capacity
         self._overload = Overload(animator)
         live_voices = LiveVoices()
         make_hearing = HearingFactory(asyncio.get_running_loop().call_soon)
@@ -193,7 +199,7 @@ class _Parts:
         services = SessionServices(
             animator=animator,
             metrics=metrics,
-            send_up=Uplink(bus, on_dropped=metrics.dropped).send,
+            send_up=Uplink(bus, on_dropped=metrics.dropped, pop=config.name).send,
             make_hearing=make_hearing,
             live_voices=live_voices,
             make_controller=find_rate_controller(config.rate_controller),
@@ -213,14 +219,9 @@ class _Parts:
         self.transport = WebRtcTransport(
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
         )
-        keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
-        self.prewarm = Prewarm(bus, config.name, keys)
-        self.entrance = Entrance(
-            admission=Admission(pop=config.name, issuer=config.trusted_issuer, keys=keys),
-            sessions=self.sessions,
-            metrics=metrics,
-            clock=clock.monotonic,
-        )
+        self.keys = KeySet(fetch_key_set_over_http(config.key_set_url), clock=clock.monotonic)
+        self.prewarm = Prewarm(bus, config.name, self.keys)
+        self.entrance = self._admit_to(config, clock, metrics)
         self.app = create_app(
             config=config,
             entrance=self.entrance,
@@ -232,6 +233,10 @@ class _Parts:
         if udp is not None:
             self.webtransport = self._serve_webtransport(udp, config, certificates, clock, metrics)
 
+    def _admit_to(self, config: EdgeConfig, clock: Clock, metrics: PopMetrics) -> Entrance:
+        admission = Admission(pop=config.name, issuer=config.trusted_issuer, keys=self.keys)
+        return Entrance(admission=admission, sessions=self.sessions, metrics=metrics, clock=clock.monotonic)
+
     def _serve_webtransport(
         self, udp: socket.socket, config: EdgeConfig, certificates: Certificates, clock: Clock, metrics: PopMetrics
     ) -> WebTransportServer:
@@ -239,8 +244,8 @@ class _Parts:
             udp,
             engine=load_engine(config.quic_engine),
             certificates=certificates,
-            admit=lambda token, session_id: self.entrance.admit(
-                token, session_id, scope=SCOPE_WEBTRANSPORT, now_wall=clock.wall()
+            admit=lambda token, session_id, request: self.entrance.admit(
+                token, session_id, scope=SCOPE_WEBTRANSPORT, now_wall=clock.wall(), request=request
             ),
             clock=clock,
             capacity=2 * config.capacity + QUIC_HALF_OPEN_MAX,
@@ -282,6 +287,17 @@ class _Parts:
     def _flush(self) -> None:
         if self.webtransport is not None:
             self.webtransport.flush()
+
+    def condition(self) -> Condition:
+        """What brokers are told. A POP whose places are all taken is as busy as one may be."""
+        here = len(self.sessions)
+        load = POP_LOAD_MAX * here / self._capacity
+        return Condition(
+            serving=not self.sessions.draining,
+            load=load if self._overload.admits(here) else max(load, POP_LOAD_MAX),
+            sessions=here,
+            capacity=self._capacity,
+        )
 
     def _health(self) -> dict[str, object]:
         links = {"webrtc": len(self.transport)}

@@ -18,6 +18,7 @@ _ADMISSION_STATUS: Final = {
     "wrong-session": 403,
     "wrong-scope": 403,
     "session-exists": 409,
+    "superseded": 409,
     "overloaded": 503,
     "draining": 503,
     "keys-unavailable": 503,

@@ -495,6 +495,6 @@ class Session:
         self._services.metrics.speech_underruns.inc(self._track.underruns)
         self._services.metrics.speech_holes.inc(self._track.holes)
         self._services.animator.close(self._slot)
-        self._send_up(Closed(reason=reason))
+        self._send_up(Closed(reason=reason if self._presence.begun else "not-opened", epoch=self.claims.epoch))
         self.links.close_all(reason)
         self._on_ended(reason)

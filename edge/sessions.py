@@ -11,7 +11,8 @@ from core.errors import AdmissionError, Dropped, RemoteProtocolError
 from core.fabric.bus import Bus, Subscription
 from core.session.claims import Claims
 from core.session.lease import Fence
-from core.speech.messages import HandedOver, decode_down, down_subject
+from core.session.tenure import EVERY_EPOCH
+from core.speech.messages import HandedOver, SessionEnd, decode_down, down_subject
 from edge.conductor import Conductor
 from edge.resume import ResumeTokens
 from edge.session import Session, SessionServices
@@ -68,14 +69,17 @@ class Sessions:
         return len(self._held)
 
     async def open(self, claims: Claims) -> SessionLink:
-        """Make room for a session, listen to its origin, and open its first link.
+        """Make room for a session, listen to its origin, and open its first link; or another one, for the same viewer
+        with a newer ticket.
 
         Raises: AdmissionError: `overloaded`, `draining`, `session-exists`.
         """
         if self._draining:
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
-        if claims.session_id in self._held:
-            raise AdmissionError("session-exists", "This session already has a viewer.")
+        if (here := self._held.get(claims.session_id)) is not None:
+            if not _comes_again(here.session.claims, claims):
+                raise AdmissionError("session-exists", "This session already has a viewer.")
+            return here.session.links.open()
         if len(self._held) >= self._capacity:
             raise AdmissionError("overloaded", "This POP is full; ask for a new ticket.")
         if not self._admits(len(self._held)):
@@ -102,6 +106,11 @@ class Sessions:
         self._conductor.add(session)
         return session.links.open()
 
+    def thumbprint_of(self, session_id: str) -> str:
+        """Of the key that a session's viewer proved to hold; empty: none, or there is no such session."""
+        held = self._held.get(session_id)
+        return held.session.claims.thumbprint if held is not None else ""
+
     def resume(self, token: str, session_id: str) -> SessionLink:
         """Open another link of a session that is here.
 
@@ -111,6 +120,11 @@ class Sessions:
             raise AdmissionError("draining", "This POP is shutting down; ask for a new ticket.")
         self._tokens.redeem(token, session_id, self._services.clock())
         return self._held[session_id].session.links.open(on_failed=lambda: self._tokens.restore(token))
+
+    @property
+    def draining(self) -> bool:
+        """Nobody new is let in."""
+        return self._draining
 
     def ids(self) -> tuple[str, ...]:
         """Sessions that are here now."""
@@ -135,6 +149,10 @@ class Sessions:
         async for message in subscription:
             try:
                 decoded = decode_down(message.payload)
+                if isinstance(decoded, SessionEnd):
+                    if decoded.epoch in (session.claims.epoch, EVERY_EPOCH):
+                        session.fail(decoded.reason)
+                    continue
                 verdict = fence.receive(decoded.generation, "")
                 if isinstance(verdict, Dropped):
                     self._services.metrics.dropped("old-generation")
@@ -194,3 +212,8 @@ class _NoSubscription:
 
 
 _NO_SUBSCRIPTION: Subscription = _NoSubscription()  # type: ignore[assignment]
+
+
+def _comes_again(before: Claims, now: Claims) -> bool:
+    """Whether a ticket is the same viewer's, proved by its key, and newer: its link and its resume token are lost."""
+    return now.thumbprint != "" and now.thumbprint == before.thumbprint and now.epoch > before.epoch

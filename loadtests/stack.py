@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,14 +36,14 @@ class Stack:
         pop_url, origin_url: where they answer.
         pid: of `visavis run`; origin and POP are its children.
         log: everything they say.
-        directory: where the fabric's socket is.
+        directory: their runtime directory.
     """
 
     pop_url: str
     origin_url: str
     pid: int
     log: Path
-    directory: Path
+    directory: Path = Path()
 
     def children(self) -> dict[int, str]:
         """Pid → command line of every process below `visavis run`, children of children included."""
@@ -98,15 +99,49 @@ def local_stack(*settings: str, log: Path | None = None) -> Iterator[Stack]:
             )
         try:
             pop_url = _wait_for_url(process, output)
-            yield Stack(
-                pop_url=pop_url,
-                origin_url=_origin_of(pop_url, output),
-                pid=process.pid,
-                log=output,
-                directory=Path(folder),
-            )
+            origin_url = _origin_of(pop_url, output)
+            yield Stack(pop_url=pop_url, origin_url=origin_url, pid=process.pid, log=output, directory=Path(folder))
         finally:
             _stop(process)
+
+
+@contextlib.contextmanager
+def another_pop(stack: Stack, name: str, *settings: str) -> Iterator[tuple[str, int]]:
+    """Start one more POP beside a stack's own, and stop it at the end, if it still runs.
+
+    Gives: its URL and its process id.
+    Raises: ConfigError: it did not start.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    wanted = {
+        "edge.name": name,
+        "edge.port": port,
+        "edge.origin_url": stack.origin_url,
+        "edge.fabric": stack.directory / "fabric.sock",
+    }
+    command = [sys.executable, "-m", "edge"]
+    for setting in (*(f"{key}={value}" for key, value in wanted.items()), *settings):
+        command += ["--set", setting]
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + _START_S_MAX
+    try:
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ConfigError(f"the POP {name} did not start")
+            time.sleep(0.05)
+        yield url, process.pid
+    finally:
+        _stop(process)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", timeout=2.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _command(folder: Path, settings: Sequence[str]) -> list[str]:

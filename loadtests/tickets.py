@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 
 from core.errors import VisavisError
+from loadtests.proof_key import ProofKey
 
 __all__ = [
     "HTTP_TIMEOUT_S",
@@ -20,6 +22,7 @@ __all__ = [
     "http_client",
     "problem",
     "reason",
+    "renew_ticket",
 ]
 
 HTTP_TIMEOUT_S: Final = 10.0
@@ -52,6 +55,9 @@ class Ticket:
 
     Attributes:
         webtransport: None where the POP offers none.
+        key: what the token is bound to; None: to nothing.
+        origin: who gave it.
+        others: the same session at other POPs, in the order in which to try them.
     """
 
     session_id: str
@@ -60,6 +66,9 @@ class Ticket:
     pop_url: str
     token: str
     webtransport: WebTransportOffer | None = None
+    key: ProofKey | None = None
+    origin: str = ""
+    others: tuple[Ticket, ...] = ()
 
 
 def http_client(url: str, timeout_s: float = HTTP_TIMEOUT_S) -> httpx.AsyncClient:
@@ -74,6 +83,7 @@ async def fetch_ticket(
     character: str | None = None,
     api_key: str | None = None,
     mode: str | None = None,
+    bound: bool = True,
 ) -> Ticket:
     """Ask an origin for a session.
 
@@ -83,14 +93,37 @@ async def fetch_ticket(
         character: who to talk to; None: the origin's default.
         api_key: for origins that ask for one.
         mode: one of core.session.claims.MODES; None: a conversation.
+        bound: to a key of our own, so that nobody else can use it.
     Raises:
         ViewerError: the origin cannot be reached or refuses, or does not offer that POP.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    body = {name: value for name, value in (("character", character), ("mode", mode)) if value}
+    key = ProofKey() if bound else None
+    wanted = (("character", character), ("mode", mode), ("key", key.jwk if key else None))
+    body = {name: value for name, value in wanted if value}
+    return await _ask(origin, "/v1/sessions", body, headers, key, pop)
+
+
+async def renew_ticket(ticket: Ticket, *, avoid: tuple[str, ...] = ()) -> Ticket:
+    """Ask for the same session at another POP, by the ticket's key.
+
+    Args:
+        avoid: names of POPs that have just failed.
+    Raises:
+        ViewerError: as of `fetch_ticket`; the session may have ended.
+    """
+    assert ticket.key is not None, "only whoever has the key of a ticket can renew it"
+    path = f"/v1/sessions/{ticket.session_id}/tickets"
+    headers = {"DPoP": ticket.key.prove("POST", f"{ticket.origin.rstrip('/')}{path}")}
+    return await _ask(ticket.origin, path, {"avoid": list(avoid)}, headers, ticket.key, None)
+
+
+async def _ask(
+    origin: str, path: str, body: dict[str, Any], headers: dict[str, str], key: ProofKey | None, pop: str | None
+) -> Ticket:
     async with http_client(origin) as http:
         try:
-            response = await http.post(f"{origin.rstrip('/')}/v1/sessions", json=body, headers=headers)
+            response = await http.post(f"{origin.rstrip('/')}{path}", json=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ViewerError(
                 "origin-unreachable", f"The origin at {origin} cannot be reached ({reason(error)}); is it running?"
@@ -105,16 +138,28 @@ async def fetch_ticket(
             chosen = {**offers[0], "url": pop}  # the same POP under another name (localhost, a tunnel)
         if chosen is None:
             raise ViewerError("origin-refused", f"The origin at {origin} offers no POP{f' at {pop}' if pop else ''}.")
-        return Ticket(
-            session_id=str(answer["session_id"]),
-            character=str(answer["character"]["name"]),
-            pop_name=str(chosen["name"]),
-            pop_url=str(chosen["url"]),
-            token=str(chosen["token"]),
-            webtransport=_offer(chosen.get("webtransport")),
+        if key is not None:
+            key.set_clock(int(answer.get("issued_at", key.now)))
+        first, *others = (
+            _ticket(answer, one, origin, key)
+            for one in (chosen, *(o for o in offers if pop is None and o is not chosen))
         )
+        return dataclasses.replace(first, others=tuple(others))
     except (ValueError, KeyError, TypeError) as error:
         raise ViewerError("origin-refused", f"{origin} answered, but not like an origin of Visavis.") from error
+
+
+def _ticket(answer: dict[str, Any], offer: dict[str, Any], origin: str, key: ProofKey | None) -> Ticket:
+    return Ticket(
+        session_id=str(answer["session_id"]),
+        character=str(answer["character"]["name"]),
+        pop_name=str(offer["name"]),
+        pop_url=str(offer["url"]),
+        token=str(offer["token"]),
+        webtransport=_offer(offer.get("webtransport")),
+        key=key,
+        origin=origin,
+    )
 
 
 def _offer(found: Any) -> WebTransportOffer | None:

@@ -26,7 +26,7 @@ from loadtests.microphone import Microphone
 from loadtests.recording import ControlEvent, Recording, Spoken
 from loadtests.screen import Screen
 from loadtests.signals import end_of_speech, start_of_speech
-from loadtests.tickets import Ticket, ViewerError, fetch_ticket, find_origin
+from loadtests.tickets import Ticket, ViewerError, fetch_ticket, find_origin, renew_ticket
 from loadtests.viewer_link import Connection, Transport
 from loadtests.viewer_webrtc import WebRtcConnection
 from loadtests.viewer_webtransport import WebTransportConnection
@@ -100,6 +100,7 @@ class Viewer:
         self._closed = False
         self.ticket = ticket
         self.recording = Recording()
+        self._record = record
         self.screen = Screen(self.recording if record else None)
         self.ready = False
         self.resume_token: str | None = None
@@ -140,7 +141,7 @@ class Viewer:
         Raises:
             ViewerError: unreachable, refused, or not connected in time.
         """
-        await self._open(self._choice, self.ticket.token)
+        await self._open_any()
         about = {"library": "visavis-headless"}
         self._send(encode_control("client-ready", {"version": "1.0.0", "about": about}, "ready"))
         self._raise_if_lost()
@@ -150,6 +151,35 @@ class Viewer:
             self._spawn(self._speak(self._microphone))
         else:
             self._spawn(self._report())
+
+    async def _open_any(self) -> None:
+        """The first POP that takes us, in the order of the ticket."""
+        offers = (self.ticket, *self.ticket.others)
+        for number, offer in enumerate(offers):
+            self.ticket = offer
+            try:
+                await self._open(self._choice, offer.token)
+            except ViewerError:
+                if number + 1 == len(offers):
+                    raise
+            else:
+                return
+
+    async def change_pop(self) -> None:
+        """The POP is gone: go on with the same session at another one, with new tickets of the origin.
+
+        Raises:
+            ViewerError: the session has ended, or nobody takes us.
+        """
+        former = self._connection
+        self.ticket = await renew_ticket(self.ticket, avoid=(self.ticket.pop_name,))
+        self._events, self.resume_token = None, None
+        self.screen = Screen(self.recording if self._record else None)  # another track, its media time counts anew
+        await self._open_any()
+        self._lost = None
+        self._send(encode_control("client-ready", {"version": "1.0.0", "about": {"library": "visavis-headless"}}, "r"))
+        if former is not None:
+            await former.aclose(farewell=False)
 
     async def switch_network(self, transport: Transport | None = None) -> None:
         """Go on over a second connection, as a phone does that changed networks; the first ends without a goodbye.

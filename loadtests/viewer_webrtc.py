@@ -111,6 +111,9 @@ class WebRtcConnection:
         pop = self._ticket.pop_url
         url = f"{pop.rstrip('/')}/v1/sessions/{self._ticket.session_id}/webrtc"
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/sdp"}
+        if self._ticket.key is not None:
+            headers["Authorization"] = f"DPoP {self._token}"
+            headers["DPoP"] = self._ticket.key.prove("POST", url, self._token)
         async with http_client(url) as http:
             try:
                 response = await http.post(url, content=offer.encode(), headers=headers)

@@ -11,6 +11,7 @@ from typing import Final
 import aioquic.h3.connection
 import aioquic.quic.connection  # noqa: F401
 
+from core.wire.webtransport import session_path
 from loadtests.tickets import Ticket, ViewerError
 from loadtests.viewer_link import ConnectionEvents, Transport
 from loadtests.webtransport import WebTransportClient, WebTransportRefusedError
@@ -38,6 +39,8 @@ class WebTransportConnection:
         if offer is None:
             raise ViewerError("pop-refused", f"The POP at {ticket.pop_url} offers no WebTransport.")
         self._url = offer.url
+        self._session_url = offer.url.rstrip("/") + session_path(ticket.session_id)
+        self._key = ticket.key
         self._events = events
         self._sequence_number = 0
         self._over = False
@@ -47,9 +50,10 @@ class WebTransportConnection:
 
     async def connect(self, token: str) -> None:
         """See Connection."""
+        proof = self._key.prove("CONNECT", self._session_url, token) if self._key else ""
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await self._client.connect(token)
+                await self._client.connect(token, proof)
         except (WebTransportRefusedError, TimeoutError) as error:
             self._client.vanish()
             code = error.code if isinstance(error, WebTransportRefusedError) else "unreachable"

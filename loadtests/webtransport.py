@@ -176,16 +176,17 @@ class WebTransportClient:
 
     # --- life --------------------------------------------------------------------------------------------------------
 
-    async def connect(self, token: str) -> None:
+    async def connect(self, token: str, proof: str = "") -> None:
         """Open the session and say hello.
 
         Args:
             token: a ticket's or a resume token.
+            proof: of the key that it is bound to.
 
         Raises: WebTransportRefusedError: the POP's reason, or why it cannot be reached.
         """
         await self.open()
-        self.send_raw_control(encode_hello(token))
+        self.send_raw_control(encode_hello(token, proof))
         await self._arrival(self._welcome)
 
     async def open(self) -> None:

@@ -125,20 +125,22 @@ async def _serve(
     from core.host.clock import SystemClock
     from core.host.entropy import SystemEntropy
     from core.host.telemetry import metrics_registry
+    from origin.api_keys import ApiKeys
     from origin.app import OriginMetrics, build_app
     from origin.broker import POPS_PREFIX, Broker
     from origin.dialogue.character import load_characters
     from origin.dialogue.services import Shared, check_services
     from origin.echo import serve_echo
     from origin.sessions import SessionRunner, Sessions
-    from origin.tokens import load_key
+    from origin.tokens import load_admin_secret, load_signing_keys
     from origin.workers.opening import open_workers
 
     characters = load_characters(config.characters)
     if config.character not in characters:
         raise ConfigError(f"origin.character is {config.character!r}; known are {', '.join(characters)}")
     check_services(config)
-    key = load_key(config.fabric.parent)
+    key = load_signing_keys(config.fabric.parent)
+    admin_secret = load_admin_secret(config.fabric.parent)
     fabric = await host_fabric(fabric_config, config.fabric, forget=POPS_PREFIX)
     stack.push_async_callback(fabric.aclose)
     await serve_echo(fabric.bus)
@@ -148,7 +150,7 @@ async def _serve(
         await shared.start()
     metrics = OriginMetrics(metrics_registry("origin", __version__))
     host, port = listener.getsockname()[:2]
-    count, answer = metrics.sessions.set, metrics.answer.observe
+    count, answer = metrics.sessions.set, metrics.count_answer
     local = Sessions(
         shared, fabric.bus, on_turn=metrics.count_turn, on_count=(lambda local: None) if config.workers else count
     )
@@ -157,15 +159,20 @@ async def _serve(
         workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, answer, count)
         sessions = workers
     issuer = config.issuer or _url(host, port)
-    broker = Broker(shared, sessions, fabric.store, key, SystemClock(), issuer=issuer)
+    clock = SystemClock()
+    broker = Broker(shared, sessions, fabric.store, key, clock, issuer=issuer, bus=fabric.bus)
+    keys = ApiKeys(fabric.store, clock, shared.entropy, config.api_keys)
+    stack.push_async_callback(keys.aclose)
     stack.push_async_callback(broker.aclose)
     if config.workers:
         await workers.open()
         await workers.wait_warm(1, config.pool.ready_s)
     else:
         await local.warm("warm")
+    await keys.start()
+    await broker.start()
     await broker.adopt()
-    app = build_app(config, broker, key, metrics)
+    app = build_app(config, broker, key, metrics, keys=keys, admin_secret=admin_secret, bus=fabric.bus)
     server = web_server(app)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     sys.stdout.write(f"origin ready on {_url(host, port)}\n")

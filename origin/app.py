@@ -1,12 +1,11 @@
-"""The origin's HTTP API: tickets, the agents' WebSocket, the key set, health and metrics."""
+"""The origin's HTTP API: tickets, the agents' WebSocket, administration, the key set, health and metrics."""
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
+import hashlib
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,14 +16,31 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
+from core.errors import AdmissionError, FabricError
+from core.fabric.bus import Bus
+from core.host.entropy import SystemEntropy
 from core.host.telemetry import render_metrics
-from core.session.claims import MODE_CONVERSATION
+from core.limits import (
+    PLACEMENT_CANDIDATES_MAX,
+    PROOFS_SPENT_MAX,
+    REQUEST_ID_CHARS_MAX,
+    RESIDENCY_REGIONS_MAX,
+    SESSION_TICKETS_PER_MINUTE_MAX,
+)
+from core.session.claims import ALL_SCOPES, MODE_CONVERSATION
+from core.session.proof import ProvenRequest, check_proof, parse_public_key
+from core.session.spent import SpentIds
+from origin.access import Access, Caller
+from origin.admin import admin_routes
 from origin.agent.socket import AgentSockets
-from origin.broker import Broker
+from origin.api_keys import ApiKeys
+from origin.broker import Broker, Wanted
 from origin.config import OriginConfig
+from origin.console import console_routes
 from origin.dialogue.state import TurnMarks
 from origin.problems import ProblemError, problem_response
-from origin.tokens import TicketKey
+from origin.tokens import Signer
+from origin.turn_log import TurnLog
 
 __all__ = ["OriginMetrics", "build_app"]
 
@@ -32,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 _BODY_BYTES_MAX: Final = 4_096
 _KEY_SET_AGE_S: Final = 300
-_ALLOWED_HEADERS: Final = "Authorization, Content-Type"
+_ALLOWED_HEADERS: Final = "Authorization, Content-Type, DPoP, Idempotency-Key"
 _PREFLIGHT_AGE_S: Final = 600
 
 
@@ -41,6 +57,7 @@ class OriginMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.turns = TurnLog()
         self.sessions = Gauge("origin_sessions_active", "Sessions that are open", registry=registry)
         self.tickets = Counter("origin_tickets_total", "Tickets by outcome", ["result"], registry=registry)
         self.agent_errors = Counter(
@@ -59,33 +76,70 @@ class OriginMetrics:
     def count_turn(self, marks: TurnMarks) -> None:
         """One answered turn; typed ones have no end of speech."""
         if marks.speech_ended:
-            self.answer.observe(marks.first_packet - marks.speech_ended)
+            self.count_answer(marks.stages())
+
+    def count_answer(self, stages: Mapping[str, float]) -> None:
+        """One spoken turn that was answered; milliseconds by the names of core.session.budget."""
+        self.turns.note(stages)
+        self.answer.observe(sum(stages.values()) / 1e3)
 
 
-class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/sessions`."""
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/sessions` (ARCHITECTURE.md, "Tickets")."""
 
     character: str | None = None
     mode: Literal["conversation", "mirror", "agent"] = MODE_CONVERSATION
+    key: dict[str, Any] | None = None
+    request_id: str | None = None
+    regions: tuple[str, ...] | None = None
+    protocols: tuple[Literal["webrtc", "webtransport"], ...] | None = None
+    rtt_ms: dict[str, float] | None = None
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+class _Again(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/sessions/{id}/tickets`: names of POPs where the viewer has just failed."""
+
+    avoid: tuple[str, ...] = ()
 
 
-def build_app(config: OriginConfig, broker: Broker, key: TicketKey, metrics: OriginMetrics) -> Starlette:
-    """The application; everything it needs is running already."""
-    api = _Api(config, broker, key, metrics)
+Body = TypeVar("Body", _Body, _Again)
+
+
+def build_app(
+    config: OriginConfig,
+    broker: Broker,
+    key: Signer,
+    metrics: OriginMetrics,
+    *,
+    keys: ApiKeys | None = None,
+    admin_secret: str = "",
+    bus: Bus | None = None,
+) -> Starlette:
+    """The application; everything it needs is running already.
+
+    Args:
+        keys: the API keys of the store and the configuration; None: made here.
+        admin_secret: see `origin.access.Access`.
+        bus: where POPs are told that signing keys have changed.
+    """
+    api_keys = keys or ApiKeys(broker.store, broker.clock, SystemEntropy(), config.api_keys)
+    access = Access(config, api_keys, broker.pops, broker.clock.monotonic, admin_secret=admin_secret)
+    api = _Api(config, broker, key, metrics, access)
     agents = AgentSockets(broker.sessions.agent, lambda code: metrics.agent_errors.labels(code).inc())
     return Starlette(
         routes=[
             Route("/v1/sessions", api.sessions, methods=["POST", "OPTIONS"]),
+            Route("/v1/sessions/{session_id}/tickets", api.tickets, methods=["POST", "OPTIONS"]),
             WebSocketRoute("/v1/sessions/{session_id}/agent", agents.serve, name="agent"),
+            *admin_routes(broker, api_keys, access, key, bus, metrics.turns),
+            *console_routes(),
             Route("/.well-known/jwks.json", api.key_set, methods=["GET"]),
             Route("/healthz", api.health, methods=["GET"]),
             Route("/metrics", api.metrics, methods=["GET"]),
         ],
         exception_handlers={
             ProblemError: _on_problem,
+            FabricError: _on_fabric_error,
             HTTPException: _on_http_exception,
             Exception: _on_exception,
         },
@@ -93,22 +147,39 @@ def build_app(config: OriginConfig, broker: Broker, key: TicketKey, metrics: Ori
 
 
 class _Api:
-    def __init__(self, config: OriginConfig, broker: Broker, key: TicketKey, metrics: OriginMetrics) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: OriginConfig,
+        broker: Broker,
+        key: Signer,
+        metrics: OriginMetrics,
+        access: Access,
+    ) -> None:
         self._broker = broker
         self._key = key
         self._metrics = metrics
+        self._access = access
+        self._authority = urlsplit(config.issuer).netloc
+        self._proofs = SpentIds(
+            PROOFS_SPENT_MAX, code="proof-replayed", message="The proof has been used; make one for each request."
+        )
 
     async def sessions(self, request: Request) -> Response:
         """Preflight and `POST /v1/sessions`."""
+        return await self._answer(request, self._open)
+
+    async def tickets(self, request: Request) -> Response:
+        """Preflight and `POST /v1/sessions/{id}/tickets`."""
+        return await self._answer(request, self._renew)
+
+    async def _answer(self, request: Request, answer: Callable[[Request, bool], Awaitable[dict[str, Any]]]) -> Response:
+        await self._broker.pops.start()
         origin = request.headers.get("origin")
-        allowed = origin is not None and await self._origin_allowed(origin)
+        allowed = self._access.page_allowed(origin)
         if request.method == "OPTIONS":
             return _preflight(origin or "", allowed)
         try:
-            self._admit(request, allowed)
-            body = await _read_body(request)
-            ticket = await self._broker.open(body.character, body.mode)
+            ticket = await answer(request, allowed)
         except ProblemError as problem:
             self._metrics.tickets.labels(problem.code).inc()
             response = problem_response(problem)
@@ -125,6 +196,59 @@ class _Api:
             response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
         return response
 
+    async def _open(self, request: Request, page_allowed: bool) -> dict[str, Any]:
+        caller = await self._admit(request, page_allowed)
+        body = await _read_body(request, _Body)
+        wanted = Wanted(
+            character=body.character,
+            mode=body.mode,
+            thumbprint=_thumbprint(body.key),
+            request_id=_request_id(request, body),
+            body=hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(body, request_id=None))).hexdigest(),
+            caller=caller.name,
+            key_id=caller.key_id,
+            limits=caller.limits,
+            protocols=body.protocols or ALL_SCOPES,
+            regions=_short(body.regions),
+            carrier=caller.carrier,
+            rtt_ms=body.rtt_ms or {},
+        )
+        return await self._broker.open(wanted)
+
+    async def _admit(self, request: Request, page_allowed: bool) -> Caller:
+        caller = await self._access.admit(request, page_allowed)
+        self._access.count(caller)
+        return caller
+
+    async def _renew(self, request: Request, page_allowed: bool) -> dict[str, Any]:
+        """Whoever proves to hold the session's key, or has the API key that asked for it, gets new tickets."""
+        self._access.count_address(self._access.address_of(request))
+        session_id = request.path_params["session_id"]
+        record = await self._broker.find(session_id)
+        if record.thumbprint:
+            self._prove(request, record.thumbprint)
+        else:
+            caller = await self._access.admit(request, page_allowed=False)
+            if caller.key_id != record.key:
+                raise ProblemError(403, "not-your-session", "Another API key has asked for this session.")
+        self._access.count_session(session_id, SESSION_TICKETS_PER_MINUTE_MAX)
+        body = await _read_body(request, _Again)
+        return await self._broker.renew(session_id, frozenset(body.avoid[:PLACEMENT_CANDIDATES_MAX]))
+
+    def _prove(self, request: Request, thumbprint: str) -> None:
+        proven = ProvenRequest(
+            proof=request.headers.get("dpop", ""),
+            method=request.method,
+            path=request.url.path,
+            authorities=frozenset({request.headers.get("host", ""), self._authority} - {""}),
+        )
+        now = self._broker.clock.wall()
+        try:
+            proof = check_proof(proven, token="", thumbprint=thumbprint, now_wall=now)
+            self._proofs.spend(f"{thumbprint}.{proof.proof_id}", proof.expires_at, now)
+        except AdmissionError as error:
+            raise ProblemError(401, error.code, str(error), {"WWW-Authenticate": 'DPoP algs="ES256"'}) from None
+
     async def key_set(self, request: Request) -> Response:
         """The keys POPs check tickets with; public, for everybody."""
         headers = {"Cache-Control": f"public, max-age={_KEY_SET_AGE_S}", "Access-Control-Allow-Origin": "*"}
@@ -139,36 +263,8 @@ class _Api:
         content_type, body = render_metrics(self._metrics.registry, request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
-    # --- who may -------------------------------------------------------------------------------------------------
 
-    def _admit(self, request: Request, origin_allowed: bool) -> None:
-        """Raises: ProblemError: this client gets no ticket."""
-        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-        if scheme:
-            if scheme.lower() == "bearer" and self._known(secret.strip()):
-                return
-            raise ProblemError(401, "bad-api-key", "This API key is not known.", {"WWW-Authenticate": "Bearer"})
-        if "origin" in request.headers:
-            if origin_allowed:
-                return
-            raise ProblemError(403, "origin-not-allowed", "Pages of this origin get no tickets here.")
-        if self._config.allow_local and _is_local(request):
-            return
-        raise ProblemError(
-            401, "api-key-required", "Send an API key (Authorization: Bearer).", {"WWW-Authenticate": "Bearer"}
-        )
-
-    def _known(self, secret: str) -> bool:
-        # All keys are compared, each in constant time: the answer's timing tells nothing.
-        matches = [hmac.compare_digest(secret.encode(), key.encode()) for key in self._config.api_keys]
-        return any(matches)
-
-    async def _origin_allowed(self, origin: str) -> bool:
-        pages = {_origin_of(pop.url) for pop in await self._broker.pops()}
-        pages.update(value.rstrip("/") for value in self._config.allowed_origins)
-        # A POP on this machine is the same page under both of its names.
-        pages.update(_other_name(page) for page in list(pages))
-        return origin in pages
+# --- requests ----------------------------------------------------------------------------------------------------
 
 
 def _preflight(origin: str, allowed: bool) -> Response:
@@ -186,34 +282,34 @@ def _preflight(origin: str, allowed: bool) -> Response:
     )
 
 
-def _is_local(request: Request) -> bool:
-    """A client on this machine that no proxy speaks for."""
-    if "forwarded" in request.headers or "x-forwarded-for" in request.headers or request.client is None:
-        return False
+def _thumbprint(jwk: dict[str, Any] | None) -> str:
+    if jwk is None:
+        return ""
     try:
-        return ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
+        return parse_public_key(jwk).thumbprint
+    except AdmissionError as error:
+        raise ProblemError(400, error.code, str(error)) from None
 
 
-def _origin_of(url: str) -> str:
-    """The web origin of a URL (RFC 6454): scheme, host and port, the port only when it is not the usual one."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    port = "" if parts.port in (None, usual) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
+def _request_id(request: Request, body: _Body) -> str:
+    """From the header (draft-ietf-httpapi-idempotency-key-header: a quoted text) or the body; empty: none."""
+    header = request.headers.get("idempotency-key", "").strip()
+    header = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
+    given = header or body.request_id or ""
+    if header and body.request_id not in (None, header):
+        raise ProblemError(400, "bad-request", "Idempotency-Key and request_id are different.")
+    if given and not (len(given) <= REQUEST_ID_CHARS_MAX and given.isascii() and given.isprintable()):
+        raise ProblemError(400, "bad-request", f"A request id has 1 to {REQUEST_ID_CHARS_MAX} printable ASCII letters.")
+    return given
 
 
-def _other_name(origin: str) -> str:
-    """The same page by the other name of this machine; other machines stay themselves."""
-    host = urlsplit(origin).hostname or ""
-    other = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}.get(host, host)
-    return origin.replace(f"//{host}", f"//{other}", 1)
+def _short(regions: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if regions is not None and (len(regions) > RESIDENCY_REGIONS_MAX or any(len(name) > 64 for name in regions)):
+        raise ProblemError(400, "bad-request", f"regions has at most {RESIDENCY_REGIONS_MAX} short names.")
+    return regions
 
 
-async def _read_body(request: Request) -> _Wanted:
+async def _read_body(request: Request, kind: type[Body]) -> Body:
     size = 0
     parts: list[bytes] = []
     try:
@@ -226,16 +322,23 @@ async def _read_body(request: Request) -> _Wanted:
         raise ProblemError(400, "client-gone", "The request ended early.") from None
     body = b"".join(parts)
     if not body.strip():
-        return _Wanted()
+        return kind()
     try:
-        return msgspec.json.decode(body, type=_Wanted)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProblemError(400, "bad-request", f"The body is not what is expected: {error}.") from None
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
     return problem_response(error)
+
+
+async def _on_fabric_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FabricError)
+    return problem_response(
+        ProblemError(503, "fabric-unreachable", f"The fabric cannot be used ({error.code}).", {"Retry-After": "2"})
+    )
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

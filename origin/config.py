@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -94,7 +95,22 @@ class OriginConfig:
     greet: bool = setting(False, help="whether the character speaks first")
     allow_local: bool = setting(True, help="requests from this machine without an Origin header need no key")
     allowed_origins: tuple[str, ...] = setting((), help="browser origins besides those of the POPs' pages")
-    api_keys: tuple[str, ...] = setting((), help="keys of other clients (Authorization: Bearer)", secret=True)
+    api_keys: tuple[str, ...] = setting(
+        (),
+        help="keys of other clients (Authorization: Bearer), without limits; `visavis keys` makes others",
+        secret=True,
+    )
+    admin_keys: tuple[str, ...] = setting(
+        (), help="keys of the admin API, besides the one in the runtime directory", secret=True
+    )
+    require_proof: bool = setting(False, help="only clients with a key of their own (proof of possession) get tickets")
+    tickets_per_minute_per_address: int = setting(
+        120, help="of who comes without an API key, this machine apart; 0: no limit", minimum=0, maximum=1_000_000
+    )
+    trusted_proxies: tuple[str, ...] = setting((), help="networks whose X-Forwarded-For is believed, as CIDR")
+    carriers: dict[str, str] = setting({}, help="networks (CIDR) of mobile carriers, and the carrier's name")
+    turn_urls: tuple[str, ...] = setting((), help="TURN relays for viewers, e.g. turn:turn.example:3478?transport=udp")
+    turn_secret: str = setting("", help="secret shared with them (coturn: static-auth-secret)", secret=True)
     sessions_max: int = setting(200, help="sessions at once", minimum=1, maximum=100_000)
     open_s_max: float = setting(30.0, help="a ticket nobody used frees its session after this", minimum=1, maximum=600)
     workers: int = setting(
@@ -108,3 +124,12 @@ class OriginConfig:
     stt: SttConfig = setting(SttConfig)
     tts: TtsConfig = setting(TtsConfig)
     turn: TurnConfig = setting(TurnConfig)
+
+    def __post_init__(self) -> None:
+        for name in (*self.trusted_proxies, *self.carriers):
+            try:
+                ipaddress.ip_network(name, strict=False)
+            except ValueError:
+                raise ValueError(f"{name} is no network like 198.51.100.0/24") from None
+        if bool(self.turn_urls) != bool(self.turn_secret):
+            raise ValueError("turn_urls and turn_secret belong together")

@@ -82,7 +82,7 @@ class MirrorSession:
         """Until the viewer is gone. Returns: the reason."""
         loop = asyncio.get_running_loop()
         messages = aiter(subscription)
-        opened = False
+        opened, epoch = False, 0
         deadline = loop.time() + self._open_s_max
         while True:
             try:
@@ -96,10 +96,10 @@ class MirrorSession:
                 received = decode_up(message.payload)
             except RemoteProtocolError:
                 continue
-            if isinstance(received, Closed):
+            if isinstance(received, Closed) and not 0 < received.epoch < epoch:  # not of a POP that has been left
                 return "closed"
             if isinstance(received, Opened):
-                opened = True
+                opened, epoch = True, max(epoch, received.epoch)
                 with contextlib.suppress(FabricError):
                     self._bus.publish_nowait(down_subject(self.id), encode(self._ready))
             deadline = loop.time() + (self._idle_s_max if opened else self._open_s_max)

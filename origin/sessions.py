@@ -11,7 +11,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.errors import FabricError, LocalProtocolError
 from core.fabric.bus import Bus
@@ -74,6 +74,10 @@ class SessionRunner(Protocol):
 
     def end(self, session_id: str, reason: str) -> None:
         """End it, if it runs."""
+        ...
+
+    def report(self) -> list[dict[str, Any]]:
+        """The workers that run them, as JSON can say it; none where they run in this process."""
         ...
 
     async def aclose(self) -> None:
@@ -172,6 +176,10 @@ class Sessions:
             await session.start()
         except (FabricError, TimeoutError):
             session.end("not-started")
+
+    def report(self) -> list[dict[str, Any]]:
+        """See `SessionRunner.report`."""
+        return []
 
     def end(self, session_id: str, reason: str) -> None:
         """End it, if it runs."""

@@ -9,8 +9,10 @@ from typing import Final, cast
 
 from core.errors import AdmissionError
 from core.limits import TICKET_CLOCK_SKEW_S, TICKET_LIFETIME_S
+from core.session.proof import is_thumbprint
 
 __all__ = [
+    "ALL_SCOPES",
     "MODES",
     "MODE_AGENT",
     "MODE_CONVERSATION",
@@ -25,6 +27,7 @@ SCOPE_WEBRTC: Final = "webrtc"
 """The scope that opens a WebRTC link."""
 SCOPE_WEBTRANSPORT: Final = "webtransport"
 """The scope that opens a WebTransport link."""
+ALL_SCOPES: Final = (SCOPE_WEBRTC, SCOPE_WEBTRANSPORT)
 
 MODE_CONVERSATION: Final = "conversation"
 """The character answers what the viewer says."""
@@ -52,6 +55,7 @@ class Claims:
         scopes: what may be opened with it (`scp`).
         character: id of the character (`chr`).
         mode: one of MODES (`mode`); a ticket without it is for a conversation.
+        thumbprint: of the client's key (`cnf.jkt`), whose proof must come with the ticket; empty: it is bound to none.
     """
 
     issuer: str
@@ -64,6 +68,7 @@ class Claims:
     scopes: tuple[str, ...]
     character: str
     mode: str = MODE_CONVERSATION
+    thumbprint: str = ""
 
 
 def check_claims(
@@ -99,6 +104,7 @@ def check_claims(
         scopes=_scopes(payload),
         character=_identifier(payload, "chr"),
         mode=_text(payload, "mode") if "mode" in payload else MODE_CONVERSATION,
+        thumbprint=_thumbprint(payload),
     )
     if claims.issuer != issuer:
         raise AdmissionError("wrong-issuer", "The ticket comes from another origin.")
@@ -131,6 +137,17 @@ def _identifier(payload: Mapping[str, object], name: str) -> str:
     if not _IDENTIFIER.match(value):
         raise AdmissionError("bad-claims", f"The ticket's {name} has characters that no identifier has.")
     return value
+
+
+def _thumbprint(payload: Mapping[str, object]) -> str:
+    """Of `cnf`; one that cannot be understood is refused, as a ticket bound to an unknown thing is bound."""
+    if "cnf" not in payload:
+        return ""
+    found = payload["cnf"]
+    value = cast("Mapping[str, object]", found).get("jkt") if isinstance(found, Mapping) else None
+    if not is_thumbprint(value):
+        raise AdmissionError("bad-claims", "The ticket's cnf holds no thumbprint of a key.")
+    return cast("str", value)
 
 
 def _whole(payload: Mapping[str, object], name: str) -> int:

@@ -15,6 +15,8 @@ from core.errors import RemoteProtocolError
 
 __all__ = [
     "ECHO_SUBJECT",
+    "PRESENCE_SUBJECTS",
+    "SIGNING_KEYS_SUBJECT",
     "BargeIn",
     "Closed",
     "Cut",
@@ -26,9 +28,11 @@ __all__ = [
     "Opened",
     "PhonemeSpan",
     "Playout",
+    "PopPresence",
     "Prepare",
     "Ready",
     "ReplyText",
+    "SessionEnd",
     "SpeechCancel",
     "SpeechEnd",
     "SpeechPacket",
@@ -43,17 +47,22 @@ __all__ = [
     "WordSpan",
     "decode_down",
     "decode_prepare",
+    "decode_presence",
     "decode_up",
     "down_subject",
     "encode",
     "encode_prepare",
     "prepare_subject",
+    "presence_subject",
+    "session_of_presence",
     "up_subject",
 ]
 
 
 ECHO_SUBJECT: Final = "origin.echo"
 """Requests here come back as they are: a POP measures with them how long a message takes."""
+SIGNING_KEYS_SUBJECT: Final = "origin.signing-keys"
+"""Something is published here when the origin's signing keys have changed: POPs fetch the key set anew."""
 
 
 def up_subject(session_id: str) -> str:
@@ -183,9 +192,15 @@ class VoiceFormat(_Message, frozen=True, kw_only=True, tag="voice-format"):
 
 
 class Closed(_Message, frozen=True, kw_only=True, tag="closed"):
-    """The viewer has left for good; the origin frees the session."""
+    """The viewer has left for good; the origin frees the session.
+
+    Attributes:
+        epoch: of the POP that says so; a POP that another one has taken over from ends nothing. 0: a POP that does not
+            tell.
+    """
 
     reason: str = ""
+    epoch: int = 0
 
 
 class HandedOver(_Message, frozen=True, kw_only=True, tag="handed-over"):
@@ -308,6 +323,18 @@ class Fault(_DownMessage, frozen=True, kw_only=True, tag="fault"):
     message: str
 
 
+class SessionEnd(_DownMessage, frozen=True, kw_only=True, tag="session-end"):
+    """This POP must let go of the session and says nothing of it upwards.
+
+    Attributes:
+        reason: for the viewer: `superseded` (another POP has it), `kicked`, `key-revoked`, `ended`.
+        epoch: of the POP that is meant; `core.session.tenure.EVERY_EPOCH`: whoever has it.
+    """
+
+    reason: str
+    epoch: int
+
+
 class StageTimes(_DownMessage, frozen=True, kw_only=True, tag="stages"):
     """Milliseconds each origin stage of a turn took; names as in core.session.budget."""
 
@@ -327,15 +354,51 @@ DownMessage = (
     | Mood
     | Fault
     | StageTimes
+    | SessionEnd
 )
+
+
+# --- POP → broker ------------------------------------------------------------------------------------------------
+
+
+class PopPresence(msgspec.Struct, frozen=True, kw_only=True):
+    """A POP's claim on a session: it has the viewer, or had it. On `presence_subject(session_id)`, where brokers hear
+    it without hearing the microphones as well.
+
+    Attributes:
+        pop: its name.
+        epoch: of the ticket that opened the session there.
+        here: the viewer is connected; False: it has left for good.
+    """
+
+    pop: str
+    epoch: int
+    here: bool
+    reason: str = ""
+
+
+PRESENCE_SUBJECTS: Final = "session.*.presence"
+"""What brokers subscribe to."""
+
+
+def presence_subject(session_id: str) -> str:
+    """Subject on which POPs claim a session."""
+    return f"session.{session_id}.presence"
+
+
+def session_of_presence(subject: str) -> str:
+    """The session of a presence subject."""
+    return subject.split(".")[1]
+
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _prepare: Final[msgspec.msgpack.Decoder[Prepare]] = msgspec.msgpack.Decoder(Prepare)
 _up: Final[msgspec.msgpack.Decoder[UpMessage]] = msgspec.msgpack.Decoder(UpMessage)
+_presence: Final = msgspec.msgpack.Decoder(PopPresence)
 _down: Final[msgspec.msgpack.Decoder[DownMessage]] = msgspec.msgpack.Decoder(DownMessage)
 
 
-def encode(message: UpMessage | DownMessage) -> bytes:
+def encode(message: UpMessage | DownMessage | PopPresence) -> bytes:
     """Bytes of one message, at most limits.FABRIC_MESSAGE_SIZE_BYTES_MAX for any valid content."""
     return _encoder.encode(message)
 
@@ -371,5 +434,16 @@ def decode_down(data: bytes) -> DownMessage:
     """
     try:
         return _down.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RemoteProtocolError("bad-message", str(error)) from error
+
+
+def decode_presence(data: bytes) -> PopPresence:
+    """What a POP claims.
+
+    Raises: RemoteProtocolError: code `bad-message`.
+    """
+    try:
+        return _presence.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError("bad-message", str(error)) from error

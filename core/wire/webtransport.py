@@ -16,6 +16,7 @@ from core.limits import (
     CAPSULE_SIZE_BYTES_MAX,
     CONTROL_MESSAGE_SIZE_BYTES_MAX,
     MICROPHONE_PACKET_SIZE_BYTES_MAX,
+    PROOF_SIZE_BYTES_MAX,
     TOKEN_SIZE_BYTES_MAX,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "CapsuleReader",
     "Close",
     "ControlReader",
+    "Hello",
     "MicrophoneDatagram",
     "decode_hello",
     "decode_microphone",
@@ -176,9 +178,23 @@ class ControlReader:
         return messages
 
 
-def encode_hello(token: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A viewer's first message.
+
+    Attributes:
+        token: a ticket's token or a resume token.
+        proof: of possession of the key that the token is bound to (`core.session.proof`); empty: none.
+    """
+
+    token: str
+    proof: str = ""
+
+
+def encode_hello(token: str, proof: str = "") -> bytes:
     """The viewer's first control message."""
-    return encode_control(CONTROL_HELLO, json.dumps({"version": VERSION, "token": token}).encode())
+    hello = {"version": VERSION, "token": token, **({"proof": proof} if proof else {})}
+    return encode_control(CONTROL_HELLO, json.dumps(hello).encode())
 
 
 def encode_welcome() -> bytes:
@@ -186,8 +202,8 @@ def encode_welcome() -> bytes:
     return encode_control(CONTROL_HELLO, json.dumps({"version": VERSION}).encode())
 
 
-def decode_hello(content: bytes) -> str:
-    """The token of a viewer's hello.
+def decode_hello(content: bytes) -> Hello:
+    """What a viewer's hello says.
 
     Raises: RemoteProtocolError: `bad-hello`, `unknown-version`.
     """
@@ -204,7 +220,10 @@ def decode_hello(content: bytes) -> str:
     token = fields.get("token")
     if not isinstance(token, str) or not 0 < len(token) <= TOKEN_SIZE_BYTES_MAX:
         raise RemoteProtocolError("bad-hello", "The hello has no token.")
-    return token
+    proof = fields.get("proof", "")
+    if not isinstance(proof, str) or len(proof) > PROOF_SIZE_BYTES_MAX:
+        raise RemoteProtocolError("bad-hello", "The hello's proof is none.")
+    return Hello(token, proof)
 
 
 # --- capsules ------------------------------------------------------------------------------------------------------

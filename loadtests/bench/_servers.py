@@ -232,7 +232,7 @@ async def make_webtransport(engine: EngineName) -> Handlers:
     outcome = Outcome()
     senders: list[Sender] = []
 
-    async def admit(_token: str, _session_id: str) -> _Entry:
+    async def admit(_token: str, _session_id: str, _request: object) -> _Entry:
         return _Entry(outcome, conductor, senders)
 
     udp = open_udp(LOOPBACK, 0)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import FabricError
 from core.fabric.memory import MemoryStore
@@ -28,9 +28,12 @@ from core.session.lease import Lease, acquire, end
 from loadtests.bench.harness import Result, percentile
 from loadtests.tcp_relay import TcpRelay
 
+if TYPE_CHECKING:
+    from loadtests.bench._tickets import TicketFigures
+
 __all__ = ["DESCRIPTION", "add_arguments", "run"]
 
-DESCRIPTION = "broker: leases per second on memory, SQLite and NATS (hub, and leaf behind 15 ms), races for one slot"
+DESCRIPTION = "broker: leases and tickets per second on memory, SQLite and NATS (hub, leaf 15 ms away), races"
 _CLIENTS = 64
 _RACERS = 50
 _LINK_S_MAX = 20.0
@@ -59,6 +62,7 @@ class _Measured:
     latencies_s: list[float] = field(default_factory=list)
     alone_s: list[float] = field(default_factory=list)
     winners: list[int] = field(default_factory=list)
+    tickets: TicketFigures | None = None
 
     def details(self) -> dict[str, Any]:
         loaded, alone = self.latencies_s, self.alone_s
@@ -72,19 +76,25 @@ class _Measured:
             "races": len(self.winners),
             "winners_min": min(self.winners),
             "winners_max": max(self.winners),
+            **(self.tickets.details() if self.tickets is not None else {}),
         }
 
 
 async def _run(seconds: float, races: int, delay_s: float) -> Result:
+    from loadtests.bench._tickets import measure_tickets  # Pipecat takes a second to load
+
     measured: dict[str, _Measured] = {}
     with tempfile.TemporaryDirectory() as folder:
         memory = MemoryStore()
         measured["memory"] = await _measure([memory], seconds, races)
+        measured["memory"].tickets = await measure_tickets(memory, seconds)
         sqlite = await SqliteStore.open(Path(folder) / "fabric.sqlite")
         measured["sqlite"] = await _measure([sqlite], seconds, races)
+        measured["sqlite"].tickets = await measure_tickets(sqlite, seconds)
         await sqlite.aclose()
         async with _nats(Path(folder), delay_s) as (hub, leaf):
             measured["nats"] = await _measure([hub], seconds, races)
+            measured["nats"].tickets = await measure_tickets(hub, seconds)
             measured["nats_leaf"] = await _measure([leaf], seconds, max(1, races // 4))
             together = await _races([hub, leaf], races)
     winners = [*together, *itertools.chain.from_iterable(each.winners for each in measured.values())]
@@ -94,6 +104,7 @@ async def _run(seconds: float, races: int, delay_s: float) -> Result:
         "leases_per_s_memory": measured["memory"].leases_per_s,
         "leases_per_s_sqlite": measured["sqlite"].leases_per_s,
         "leases_per_s_nats": measured["nats"].leases_per_s,
+        **{f"tickets_per_s_{name}": each.tickets.per_s for name, each in measured.items() if each.tickets is not None},
         "lease_ms_p99_nats": 1e3 * percentile(measured["nats"].alone_s, 99),
         "race_winners_max": float(max(winners)),
     }
@@ -105,6 +116,7 @@ async def _run(seconds: float, races: int, delay_s: float) -> Result:
         "races_between_hub_and_leaf": len(together),
         "lease": "a slot read and leased by compare-and-set, and ended again within the time counted: two writes",
         "booking": "the same for a request that may be repeated: three more writes (booked, confirmed, forgotten)",
+        "ticket": "POST /v1/sessions with a request id and a key: three tokens; four writes, its end included",
         "lease_ms_p99_nats": "one at a time at the hub, without its end",
         "durability": "every write is flushed to the disk before it is acknowledged, on SQLite and on NATS",
     }

@@ -118,6 +118,7 @@ class AgentSession:
         self._passes = Passes(shared.entropy)
         self._link: AgentLink | None = None
         self._missed: deque[TypedText] = deque(maxlen=AGENT_MISSED_MAX)
+        self._pop_epoch = 0
         self._viewer = ""
         self._user_speaking = False
         self._turn_id = 0
@@ -257,8 +258,8 @@ class AgentSession:
             except RemoteProtocolError:
                 self.dropped += 1
                 continue
-            if isinstance(received, Closed):
-                return "closed"
+            if isinstance(received, Closed) and not 0 < received.epoch < self._pop_epoch:
+                return "closed"  # not of a POP that has been left
             self._receive(received)
             deadline = loop.time() + (self._idle_s_max if self._viewer else self._open_s_max)
 
@@ -267,6 +268,7 @@ class AgentSession:
             case MicrophonePacket():
                 self._microphone(received)
             case Opened():
+                self._pop_epoch = max(self._pop_epoch, received.epoch)
                 first, self._viewer = not self._viewer, received.transport or "unknown"
                 self._send(self._ready)
                 if first:

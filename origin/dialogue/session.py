@@ -139,6 +139,7 @@ class DialogueSession:
         self._encoding: VoiceEncoding | None = None
         self._quiet_since = 0.0
         self._last_heard = 0.0
+        self._pop_epoch = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
         self._state = DialogueState(
@@ -349,7 +350,7 @@ class DialogueSession:
                 continue
             self._last_heard = asyncio.get_running_loop().time()
             await self._receive(received)
-            if self._released or isinstance(received, Closed):
+            if self._released or self._ending is not None:
                 return
 
     async def _receive(self, received: UpMessage) -> None:
@@ -358,6 +359,7 @@ class DialogueSession:
                 if await self._microphone.receive(received) is not None:
                     self.dropped += 1
             case Opened():
+                self._pop_epoch = max(self._pop_epoch, received.epoch)
                 await self._viewer_opened()
             case UserText():
                 await self._typed(received.text)
@@ -368,7 +370,7 @@ class DialogueSession:
                 self._heard(received)
             case VoiceFormat():
                 self._follow(received)
-            case Closed():
+            case Closed() if not 0 < received.epoch < self._pop_epoch:  # not of a POP that has been left
                 self.end("closed")
             case Cut(id=name) if name == self._cut_seen[0]:
                 self._released = self._between_turns(asyncio.get_running_loop().time())

@@ -232,7 +232,7 @@ class WorkerSessions:
                 if placement is not None and not placement.moving:
                     self._placements.spawn(self._placements.over(placement, news.reason), "over")
             case Answered():
-                self.keeper.metrics.answered(news.seconds)
+                self.keeper.metrics.answered(news.stages)
         self._placements.changed.set()
 
     def _mine(self, name: str, life: str, session_id: str) -> Placement | None:

@@ -231,11 +231,15 @@ class CameIn(_Message, frozen=True, kw_only=True, tag="came-in"):
 
 
 class Answered(_Message, frozen=True, kw_only=True, tag="answered"):
-    """A turn was answered; seconds from the end of speech to the first packet, 0 when it was typed."""
+    """A spoken turn was answered.
+
+    Attributes:
+        stages: milliseconds by the names of core.session.budget, together from the end of speech to the first packet.
+    """
 
     name: str
     life: str
-    seconds: float
+    stages: dict[str, float]
 
 
 Reply = Done | Refused | Released | Status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -35,10 +35,12 @@ class WorkerMetrics:
     """See the module.
 
     Args:
-        answer: told the seconds of every spoken turn's answer.
+        answer: told the stages of every spoken turn that was answered.
     """
 
-    def __init__(self, registry: CollectorRegistry, answer: Callable[[float], None] = lambda seconds: None) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, answer: Callable[[Mapping[str, float]], None] = lambda stages: None
+    ) -> None:
         self._registry = registry
         self._answer = answer
         self._lost = Counter("origin_workers_lost_total", "Workers that ended unasked", registry=registry)
@@ -54,10 +56,9 @@ class WorkerMetrics:
         """Read these when scraped."""
         self._registry.register(_Levels(pool, missing, arrivals))
 
-    def answered(self, seconds: float) -> None:
-        """A turn; 0: it was typed."""
-        if seconds > 0:
-            self._answer(seconds)
+    def answered(self, stages: Mapping[str, float]) -> None:
+        """A spoken turn; milliseconds by the names of core.session.budget."""
+        self._answer(stages)
 
     def lost(self) -> None:
         """A worker has ended unasked."""

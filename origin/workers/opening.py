@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -25,7 +25,7 @@ def open_workers(
     fabric: OpenFabric,
     registry: CollectorRegistry,
     arguments: Sequence[str],
-    on_answer: Callable[[float], None] = lambda seconds: None,
+    on_answer: Callable[[Mapping[str, float]], None] = lambda stages: None,
     on_count: Callable[[int], None] = lambda count: None,
 ) -> WorkerSessions:
     """Make it; `open` starts it.
@@ -33,7 +33,7 @@ def open_workers(
     Args:
         local: runs what no worker can.
         arguments: the configuration, for worker processes.
-        on_answer: told how long each spoken turn's answer took.
+        on_answer: told the stages of each spoken turn, in milliseconds.
         on_count: told how many sessions there are.
     Raises: ConfigError: a pool that cannot be.
     """

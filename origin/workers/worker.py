@@ -375,8 +375,8 @@ class Worker:
         )
 
     def _answered(self, marks: TurnMarks) -> None:
-        seconds = marks.first_packet - marks.speech_ended if marks.speech_ended else 0.0
-        self._tell(Answered(name=self.name, life=self._heart.life, seconds=seconds))
+        if marks.speech_ended:
+            self._tell(Answered(name=self.name, life=self._heart.life, stages=marks.stages()))
 
     def _tell(self, news: News) -> None:
         with contextlib.suppress(FabricError):

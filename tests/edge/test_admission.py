@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -12,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.utils import base64url_encode
 
 from core.errors import AdmissionError
-from core.limits import KEY_SET_AGE_S_MAX, KEY_SET_REFRESH_S_MIN, TOKEN_SIZE_BYTES_MAX
-from edge.admission import Admission, KeySet, SpentTickets, parse_key_set
+from core.limits import KEY_SET_AGE_S_MAX, KEY_SET_REFRESH_S_MIN, PROOF_AGE_S_MAX, TOKEN_SIZE_BYTES_MAX
+from core.session.proof import ProvenRequest, parse_public_key
+from edge.admission import Admission, KeySet, parse_key_set
+from loadtests.proof_key import ProofKey
 
 NOW = 1_800_000_000
 ISSUER = "https://origin.example"
@@ -66,6 +69,21 @@ class Origin:
     def admission(self) -> Admission:
         keys = KeySet(self.fetch, clock=lambda: self.now)
         return Admission(pop="local", issuer=ISSUER, keys=keys)
+
+
+URL = "http://pop/v1/sessions/s1/webrtc"
+
+
+def thumbprint_of(key: ProofKey) -> str:
+    return parse_public_key(key.jwk).thumbprint
+
+
+def proof_of(key: ProofKey, token: str, url: str = URL) -> str:
+    return key.prove("POST", url, token)
+
+
+def request_with(proof: str) -> ProvenRequest:
+    return ProvenRequest(proof=proof, method="POST", path="/v1/sessions/s1/webrtc", authorities=frozenset({"pop"}))
 
 
 @pytest.fixture
@@ -158,14 +176,49 @@ def test_keys_of_a_wrong_size_are_no_key_set() -> None:
         parse_key_set(b'{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"AAAA"}]}')
 
 
-def test_spent_tickets_are_forgotten_when_they_have_expired() -> None:
-    spent = SpentTickets(capacity=3)
-    for number in range(3):
-        spent.spend(f"t{number}", NOW + number + 1, NOW)
-    with pytest.raises(AdmissionError, match="nobody") as caught:
-        spent.spend("t9", NOW + 60, NOW)
-    assert caught.value.code == "overloaded"
-    spent.spend("t9", NOW + 60, NOW + 1)
-    assert len(spent) == 3
-    with pytest.raises(AdmissionError, match="used"):
-        spent.spend("t9", NOW + 60, NOW + 1)
+async def test_a_bound_ticket_opens_nothing_for_a_thief_and_stays_good_for_its_owner(origin: Origin) -> None:
+    admission, key, thief = origin.admission(), ProofKey(lambda: float(NOW)), ProofKey(lambda: float(NOW))
+    token = origin.ticket(cnf={"jkt": thumbprint_of(key)})
+    attempts: dict[str, ProvenRequest | None] = {
+        "proof-missing": None,
+        "proof-wrong-key": request_with(proof_of(thief, token)),
+        "proof-wrong-token": request_with(proof_of(key, "another")),
+        "proof-wrong-request": request_with(proof_of(key, token, URL + "/x")),
+        "bad-proof": request_with("garbage"),
+    }
+    for code, request in attempts.items():
+        with pytest.raises(AdmissionError) as caught:
+            await admission.admit(token, "s1", now_wall=NOW, request=request)
+        assert caught.value.code == code
+    old = request_with(proof_of(key, token))
+    with pytest.raises(AdmissionError) as caught:
+        await admission.admit(token, "s1", now_wall=NOW + PROOF_AGE_S_MAX + 1, request=old)
+    assert caught.value.code == "proof-expired"
+    good = request_with(proof_of(key, token))
+    claims = await admission.admit(token, "s1", now_wall=NOW, request=good)
+    assert claims.thumbprint == thumbprint_of(key)
+    with pytest.raises(AdmissionError) as caught:
+        await admission.admit(token, "s1", now_wall=NOW, request=good)
+    assert caught.value.code == "proof-replayed"
+    with pytest.raises(AdmissionError) as caught:
+        await admission.admit(token, "s1", now_wall=NOW, request=request_with(proof_of(key, token)))
+    assert caught.value.code == "token-replayed"
+
+
+@pytest.mark.parametrize("cnf", [None, {}, "x", {"jkt": "short"}, {"x5t#S256": "x" * 43}])
+async def test_a_ticket_that_is_bound_to_who_knows_what_is_refused(origin: Origin, cnf: object) -> None:
+    assert await refused(origin.admission(), origin.ticket(cnf=cnf)) == "bad-claims"
+
+
+async def test_changed_keys_are_fetched_at_once(origin: Origin) -> None:
+    keys = KeySet(origin.fetch, clock=lambda: origin.now)
+    admission = Admission(pop="local", issuer=ISSUER, keys=keys)
+    await admission.admit(origin.ticket(), "s1", now_wall=NOW)
+    origin.published = {"k2": Ed25519PrivateKey.generate()}
+
+    async def changes() -> AsyncIterator[bytes]:
+        yield b""
+
+    await keys.follow(changes())
+    assert await refused(admission, origin.ticket(jti="t2")) == "unknown-key", "a removed key counts no longer"
+    assert origin.fetches == 2

@@ -23,8 +23,9 @@ from edge.entrance import Entrance
 from edge.metrics import PopMetrics
 from edge.transports.link import ViewerLink
 from edge.transports.webrtc import WebRtcTransport
+from loadtests.proof_key import ProofKey
 from tests.edge.peers import Listener, Viewer, until
-from tests.edge.test_admission import NOW, Origin
+from tests.edge.test_admission import NOW, Origin, thumbprint_of
 
 OFFER = {"Content-Type": "application/sdp"}
 FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
@@ -58,6 +59,9 @@ class Host:
         if self.error is not None:
             raise self.error
         return self.doors.setdefault(claims.session_id, Door(claims.session_id, self.abandoned))
+
+    def thumbprint_of(self, session_id: str) -> str:
+        return ""
 
     def resume(self, token: str, session_id: str) -> Door:
         if token != "vvr_good":
@@ -248,7 +252,7 @@ async def test_the_page(pop: Pop) -> None:
     assert page.headers["Cache-Control"] == "no-cache"
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
-    assert "connect-src 'self' http://127.0.0.1:8081 http://localhost:8080" in policy
+    assert "connect-src 'self' http://127.0.0.1:8081 http://localhost:* http://127.0.0.1:*" in policy
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert "microphone=(self)" in page.headers["Permissions-Policy"]
     assert (await pop.http.get("/", headers={"If-None-Match": page.headers["ETag"]})).status_code == 304
@@ -308,3 +312,32 @@ async def test_a_slow_body_is_given_up(pop: Pop, monkeypatch: pytest.MonkeyPatch
 
     await pop.app(scope, receive, send)
     assert sent[0]["status"] == 408
+
+
+async def test_trickle_of_a_viewer_with_a_key_needs_its_proof(pop: Pop) -> None:
+    key, viewer = ProofKey(lambda: float(NOW)), Viewer()
+    token = pop.origin.ticket(cnf={"jkt": thumbprint_of(key)})
+    url, sdp = "http://pop/v1/sessions/s1/webrtc", await viewer.offer()
+    assert code(await pop.offer(sdp, token=token), 401) == "proof-missing"
+    wrong = key.prove("POST", url + "x", token)
+    assert code(await pop.offer(sdp, token=token, DPoP=wrong), 401) == "proof-wrong-request"
+    made = await pop.offer(sdp, token=token, DPoP=key.prove("POST", url, token), Authorization=f"DPoP {token}")
+    assert made.status_code == 201
+    location = made.headers["Location"]
+    fragment = "a=ice-ufrag:x\r\na=ice-pwd:y\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=end-of-candidates\r\n"
+    headers = {**FRAGMENT, "Authorization": f"DPoP {token}"}
+    assert code(await pop.http.patch(location, content=fragment, headers=headers), 401) == "proof-missing"
+    proof = key.prove("PATCH", f"http://pop{location}", token)
+    good = await pop.http.patch(location, content=fragment, headers={**headers, "DPoP": proof})
+    assert good.status_code == 204, good.text
+    again = await pop.http.patch(location, content=fragment, headers={**headers, "DPoP": proof})
+    assert code(again, 401) == "proof-replayed"
+    assert (await pop.http.delete(location)).status_code == 200, "who closes a page has no time to sign"
+    await viewer.peer.close()
+
+
+async def test_a_probe_is_small_and_for_everybody(pop: Pop) -> None:
+    answer = await pop.http.get("/v1/probe", headers={"Origin": "https://elsewhere.example"})
+    assert answer.status_code == 200 and len(answer.content) < 10
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"

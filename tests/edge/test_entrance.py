@@ -11,9 +11,10 @@ from edge.admission import Admission, KeySet
 from edge.entrance import Door, Entrance
 from edge.metrics import PopMetrics
 from edge.session_links import SessionLinks
+from loadtests.proof_key import ProofKey
 from tests.edge.peers import Listener
 from tests.edge.stage import RecordingLink
-from tests.edge.test_admission import NOW, Origin
+from tests.edge.test_admission import NOW, Origin, proof_of, request_with, thumbprint_of
 
 
 class House:
@@ -23,6 +24,7 @@ class House:
         self.origin = Origin()
         self.registry = CollectorRegistry()
         self.heard = Listener()
+        self.thumbprint = ""
         self.links = SessionLinks(
             events=self.heard,
             close=lambda _link, _reason: None,
@@ -41,6 +43,9 @@ class House:
         if self.links.current is not None:
             raise AdmissionError("session-exists", "This session already has a viewer.")
         return self.links.open()
+
+    def thumbprint_of(self, session_id: str) -> str:
+        return self.thumbprint
 
     def resume(self, token: str, session_id: str) -> Door:
         if (token, session_id) != ("vvr_good", "s1"):
@@ -97,3 +102,16 @@ async def test_a_resume_token_opens_another_link_whatever_the_scope() -> None:
         await house.entrance.admit("vvr_bad", "s1", scope=SCOPE_WEBRTC, now_wall=NOW)
     assert house.setups("refused", "token-spent") == 1
     assert house.setups("accepted") == 2
+
+
+async def test_a_resume_token_of_a_viewer_with_a_key_is_useless_without_it() -> None:
+    house, key = House(), ProofKey(lambda: float(NOW))
+    house.thumbprint = thumbprint_of(key)
+    for proof, code in (("", "proof-missing"), (proof_of(key, "another"), "proof-wrong-token")):
+        with pytest.raises(AdmissionError) as refused:
+            await house.entrance.admit("vvr_good", "s1", scope=SCOPE_WEBRTC, now_wall=NOW, request=request_with(proof))
+        assert refused.value.code == code
+        assert house.setups("refused", code) == 1
+    good = request_with(proof_of(key, "vvr_good"))
+    entry = await house.entrance.admit("vvr_good", "s1", scope=SCOPE_WEBRTC, now_wall=NOW, request=good)
+    assert entry.thumbprint == house.thumbprint

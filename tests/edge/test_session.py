@@ -369,7 +369,7 @@ def test_an_ended_session_frees_its_slot_once(stage: Stage) -> None:
     stage.session.on_closed("viewer-left", stage.now)
     stage.session.on_closed("again", stage.now)
     assert stage.ended == ["viewer-left"]
-    assert stage.sent_up(messages.Closed) == [messages.Closed(reason="viewer-left")]
+    assert stage.sent_up(messages.Closed) == [messages.Closed(reason="viewer-left", epoch=1)]
     assert stage.registry.get_sample_value("edge_sessions_active") == 0
 
 

@@ -168,7 +168,7 @@ def test_too_many_control_messages_are_dropped_and_ten_times_too_many_end_the_se
     for _ in range(20 * CONTROL_MESSAGES_PER_S_MAX):
         stage.door.on_control(data, stage.now)
     assert stage.ended == ["flood"]
-    assert stage.sent_up(messages.Closed) == [messages.Closed(reason="flood")]
+    assert stage.sent_up(messages.Closed) == [messages.Closed(reason="flood", epoch=1)]
 
 
 # --- a link that takes nothing -----------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_an_outage_longer_than_the_grace_ends_with_one_reason(stage: Stage) -> N
     lose(stage)
     stage.ticks(int(30 / TICK_S))
     assert stage.ended == ["connection-lost"]
-    assert stage.sent_up(messages.Closed) == [messages.Closed(reason="connection-lost")]
+    assert stage.sent_up(messages.Closed) == [messages.Closed(reason="connection-lost", epoch=1)]
     end, link = another(stage)
     assert stage.closing[-1:] == [] or link in [closed for closed, _ in stage.closing]
     end.on_connected(stage.now)

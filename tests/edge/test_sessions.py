@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from core.errors import AdmissionError
 from core.fabric.memory import MemoryBus
 from core.host.entropy import SeededEntropy
+from core.session.tenure import EVERY_EPOCH
 from core.speech import messages
 from edge.sessions import Sessions
 from tests.edge.stage import RecordingLink, Stage, claims
@@ -136,4 +138,38 @@ async def test_who_was_replaced_is_not_believed_any_more() -> None:
     assert stage.registry.get_sample_value("edge_dropped_total", {"reason": "old-generation"}) == 2
     await say(messages.SpeechStart(utterance_id=65_537, generation=9))
     assert stage.registry.get_sample_value("edge_dropped_total", {"reason": "old-generation"}) == 2
+    await sessions.aclose()
+
+
+async def test_the_same_viewer_comes_again_with_a_newer_ticket() -> None:
+    """Its link and its resume token are lost, its key is not."""
+    stage, bus = Stage(), MemoryBus()
+    sessions = _sessions(stage, bus)
+    mine = replace(claims("a"), thumbprint="mine")
+    await sessions.open(mine)
+    assert sessions.thumbprint_of("a") == "mine" and sessions.thumbprint_of("b") == ""
+    for other in (mine, replace(mine, epoch=2, thumbprint="other"), replace(mine, epoch=2, thumbprint="")):
+        with pytest.raises(AdmissionError, match="already"):
+            await sessions.open(other)
+    link = RecordingLink()
+    end = await sessions.open(replace(mine, epoch=2))
+    end.attach(link)
+    end.on_connected(stage.now)
+    assert len(sessions) == 1
+    await sessions.aclose()
+
+
+@pytest.mark.parametrize("epoch", [1, EVERY_EPOCH, 2])
+async def test_the_origin_ends_the_session_of_one_epoch_or_of_all(epoch: int) -> None:
+    stage, bus = Stage(), MemoryBus()
+    sessions = _sessions(stage, bus)
+    link = RecordingLink()
+    end = await sessions.open(claims("a"))
+    end.attach(link)
+    end.on_connected(stage.now)
+    ended = messages.SessionEnd(reason="kicked", epoch=epoch)
+    await bus.publish(messages.down_subject("a"), messages.encode(ended))
+    await asyncio.sleep(0.02)
+    assert len(sessions) == (1 if epoch == 2 else 0)
+    assert link.words("goaway") == ([] if epoch == 2 else [{"reason": "kicked"}])
     await sessions.aclose()

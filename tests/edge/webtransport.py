@@ -13,6 +13,7 @@ import pytest
 
 from core.errors import AdmissionError, ConfigError
 from core.host.clock import Clock, SystemClock
+from core.session.proof import ProvenRequest
 from edge.certificates import Certificates, RotatingCertificates
 from edge.transports.link import ViewerLink
 from edge.transports.quic.endpoint import open_udp
@@ -61,7 +62,7 @@ class Inn:
         self.dropped: Counter[str] = Counter()
         self.asked: list[tuple[str, str]] = []
 
-    async def admit(self, token: str, session_id: str) -> Entry:
+    async def admit(self, token: str, session_id: str, request: ProvenRequest) -> Entry:
         self.asked.append((token, session_id))
         await self.gate.wait()
         if token == "breaks":

@@ -84,7 +84,16 @@ async def test_a_ticket_opens_what_it_says(shared: Shared) -> None:
         )
         assert claims.character == "mira" and claims.expires_at == ticket["expires_at"] <= now + 60
         record = json.loads((await store.get(f"sessions.{ticket['session_id']}")).value or b"")
-        assert record == {"character": "mira", "epoch": 1, "pop": "local", "created_at": now, "mode": "conversation"}
+        assert record == {
+            "character": "mira",
+            "epoch": 0,
+            "pop": "",
+            "created_at": now,
+            "reserved": 1,
+            "candidates": ["local"],
+            "offered_at": now,
+            "scopes": ["webrtc", "webtransport"],
+        }
         assert (await client.get("/healthz")).json() == {"status": "ok", "sessions": 1}
         await broker.aclose()
         assert await store.keys("sessions.") == []

@@ -46,7 +46,8 @@ async def test_a_session_of_before_the_restart_goes_on(shared: Shared) -> None:
     await store.put("sessions.a", record())
     broker = broker_of(shared, bus, store)
     assert await broker.adopt() == broker.count == 1
-    assert json.loads((await store.get("sessions.a")).value or b"")["epoch"] == 2
+    kept = json.loads((await store.get("sessions.a")).value or b"")
+    assert (kept["epoch"], kept["reserved"], kept["pop"]) == (1, 2, "local")  # its POP keeps it
     down = await bus.subscribe(down_subject("a"))
     await bus.publish(up_subject("a"), encode(UserText(text="hello")))
     reply = await first_reply(down)
@@ -90,7 +91,7 @@ async def first_reply(down: object) -> ReplyText:
         b"[]",
         b"\xff\xfe",
         record(epoch="x"),
-        record(epoch=0),
+        record(epoch=-1),
         record(epoch=1 << 31),
         record(character="gone"),
         record(mode="agent"),  # whoever spoke for it has lost its connection

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from core.host.clock import Clock
+from core.session.proof import ProvenRequest
 from edge.certificates import Certificates
 from edge.transports.quic.endpoint import Endpoint, QuicPeer
 from edge.transports.quic.engine import EngineConnection, QuicEngine
@@ -22,7 +23,7 @@ class WebTransportServer:
         udp: a bound, non-blocking socket; the server's own from now on.
         engine: does QUIC and HTTP/3.
         certificates: what it is served with; looked at for every new connection.
-        admit: lets a viewer in, from its token and session; raises VisavisError.
+        admit: lets a viewer in, from its token, its session and what it came with; raises VisavisError.
         capacity: connections at once.
         allowed_origins: web origins whose pages may come; "*" means all.
         health: what GET /healthz says.
@@ -35,7 +36,7 @@ class WebTransportServer:
         *,
         engine: QuicEngine,
         certificates: Certificates,
-        admit: Callable[[str, str], Awaitable[Entry]],
+        admit: Callable[[str, str, ProvenRequest], Awaitable[Entry]],
         clock: Clock,
         capacity: int,
         allowed_origins: tuple[str, ...] = ("*",),
@@ -86,9 +87,9 @@ class WebTransportServer:
 
     # --- for sessions ------------------------------------------------------------------------------------------------
 
-    async def admit(self, token: str, session_id: str) -> Entry:
+    async def admit(self, token: str, session_id: str, request: ProvenRequest) -> Entry:
         """See SessionHost."""
-        return await self._admit(token, session_id)
+        return await self._admit(token, session_id, request)
 
     def forget(self, session: WebTransportSession) -> None:
         """See SessionHost."""

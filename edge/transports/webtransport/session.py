@@ -19,6 +19,7 @@ from core.limits import (
     LINK_FLOOD_DATAGRAMS_MAX,
     UNKNOWN_STREAMS_MAX,
 )
+from core.session.proof import ProvenRequest
 from core.wire.webtransport import (
     CONTROL_HELLO,
     CapsuleReader,
@@ -72,7 +73,7 @@ class SessionHost(Protocol):
     clock: Callable[[], float]
     on_dropped: Callable[[str], None]
 
-    async def admit(self, token: str, session_id: str) -> Entry:
+    async def admit(self, token: str, session_id: str, request: ProvenRequest) -> Entry:
         """Let a viewer in. Raises: VisavisError."""
         ...
 
@@ -92,6 +93,8 @@ class WebTransportSession:
         self._peer = peer
         self._engine = peer.engine
         self._session_id: str | None = None
+        self._authority = ""
+        self._path = ""
         self._stream_id = -1
         self._prefix = b""
         self._capsules = CapsuleReader()
@@ -198,6 +201,8 @@ class WebTransportSession:
             self._refuse(event.stream_id, 429)
         else:
             self._session_id, self._stream_id = session_id, event.stream_id
+            self._authority = headers.get(b":authority", b"").decode("ascii", "replace")
+            self._path = path.partition("?")[0]
             self._prefix = _integer(event.stream_id // 4)
             draft = (b"sec-webtransport-http3-draft", b"draft02")
             self._engine.respond(event.stream_id, [(b":status", b"200"), draft], end=False)
@@ -265,17 +270,20 @@ class WebTransportSession:
         try:
             if kind != CONTROL_HELLO:
                 raise RemoteProtocolError("bad-hello", "The first message is a hello.")
-            token = decode_hello(content)
+            hello = decode_hello(content)
         except RemoteProtocolError as error:
             self.close(error.code)
             return
         assert self._session_id is not None
-        task = asyncio.get_running_loop().create_task(self._admit(token, self._session_id))
+        request = ProvenRequest(
+            proof=hello.proof, method="CONNECT", path=self._path, authorities=frozenset({self._authority})
+        )
+        task = asyncio.get_running_loop().create_task(self._admit(hello.token, self._session_id, request))
         self._admitting = task
 
-    async def _admit(self, token: str, session_id: str) -> None:
+    async def _admit(self, token: str, session_id: str, request: ProvenRequest) -> None:
         try:
-            entry = await self._host.admit(token, session_id)
+            entry = await self._host.admit(token, session_id, request)
         except VisavisError as error:
             self.close(getattr(error, "code", "internal-error"))
             return

@@ -15,6 +15,7 @@ from core.wire.webtransport import (
     CapsuleReader,
     Close,
     ControlReader,
+    Hello,
     MicrophoneDatagram,
     decode_hello,
     decode_microphone,
@@ -108,7 +109,13 @@ def test_a_control_message_has_a_bound() -> None:
 def test_hello() -> None:
     ((kind, content),) = ControlReader().receive(encode_hello("vvr_x"))
     assert kind == CONTROL_HELLO
-    assert decode_hello(content) == "vvr_x"
+    assert decode_hello(content) == Hello("vvr_x")
+    ((_, content),) = ControlReader().receive(encode_hello("vvr_x", "proof"))
+    assert decode_hello(content) == Hello("vvr_x", "proof")
+    for proof in (7, None, "x" * 5_000):
+        with pytest.raises(RemoteProtocolError) as refused:
+            decode_hello(json.dumps({"version": 1, "token": "t", "proof": proof}).encode())
+        assert refused.value.code == "bad-hello"
     ((kind, content),) = ControlReader().receive(encode_welcome())
     assert kind == CONTROL_HELLO
     assert json.loads(content) == {"version": 1}

@@ -280,6 +280,7 @@ export class App {
     if (state === "closed") {
       this.#meter.stop();
       this.#pill(error ? "not connected" : "", "bad");
+      if (error !== null) this.#notice.show(errorNotice(error, false));
       return;
     }
     this.#pill(state === "connecting" && attempt === 0 ? "connecting" : "reconnecting", "wait");

@@ -36,6 +36,8 @@ const TITLES: Readonly<Record<VisavisErrorCode, string>> = {
   "microphone-failed": "The microphone did not open",
   "text-empty": "Nothing to send",
   "text-too-long": "That is too long",
+  "session-ended": "The conversation is over",
+  kicked: "The conversation was ended",
   closed: "The conversation is over",
 };
 

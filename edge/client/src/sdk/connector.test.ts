@@ -1,73 +1,20 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { NO_LINK_STATS, type Link, type LinkEvents, type LinkOptions } from "../transports/link";
-import { emptyCounters, type UnitReport } from "../transports/messages";
-import { Connector, type ConnectorEvents } from "./connector";
+import type { UnitReport } from "../transports/messages";
+import { Connector } from "./connector";
+import type { ConnectorEvents } from "./connectorParts";
 import { VisavisError } from "./errors";
+import { FakeLink } from "./fakeLink";
 
 const TICKET = {
   sessionId: "s",
   character: { id: "mira", name: "Mira", puppet: null },
   pops: [{ name: "local", url: "http://pop", token: "ticket", webtransport: null }],
   iceServers: [],
+  key: null,
 };
 const LOST = new VisavisError("connection-lost", "gone");
 const REFUSED = new VisavisError("pop-refused", "no");
 const UNREACHABLE = new VisavisError("pop-unreachable", "no answer");
-
-/** A link whose network is the test. */
-class FakeLink {
-  readonly link: Link;
-  readonly opened: Promise<Link>;
-  closed: "no" | "farewell" | "silently" = "no";
-  resolve!: () => void;
-  reject!: (error: Error) => void;
-  #units: ReturnType<typeof setInterval> | null = null;
-
-  constructor(
-    readonly options: LinkOptions,
-    readonly events: LinkEvents,
-  ) {
-    this.link = {
-      protocol: "webrtc",
-      motion: "script-transform",
-      counters: emptyCounters(),
-      sound: null as never,
-      canSend: true,
-      playout: () => null,
-      notePlayout: () => undefined,
-      sendControl: () => this.closed === "no",
-      setMicrophone: () => Promise.resolve(),
-      linkStats: () => Promise.resolve(NO_LINK_STATS),
-      close: (farewell) => {
-        if (this.closed === "no") this.closed = farewell ? "farewell" : "silently";
-        this.silence();
-      },
-    };
-    this.opened = new Promise((resolve, reject) => {
-      this.resolve = () => {
-        resolve(this.link);
-      };
-      this.reject = reject;
-    });
-    options.signal.addEventListener("abort", () => {
-      this.link.close(!options.resuming);
-      this.reject(options.signal.reason as Error);
-    });
-  }
-
-  /** Bring a unit now, and every 80 ms from now on. */
-  speak(): void {
-    this.events.onUnit({} as UnitReport);
-    this.#units ??= setInterval(() => {
-      this.events.onUnit({} as UnitReport);
-    }, 80);
-  }
-
-  silence(): void {
-    if (this.#units !== null) clearInterval(this.#units);
-    this.#units = null;
-  }
-}
 
 let links: FakeLink[] = [];
 let told: string[] = [];
@@ -98,6 +45,8 @@ function make(): Connector {
         tickets += 1;
         return ticketFails === null ? Promise.resolve(TICKET) : Promise.reject(ticketFails);
       },
+      renewTicket: () => Promise.reject(new VisavisError("session-ended", "no")),
+      answers: () => Promise.resolve(true),
       openLink: (options, linkEvents) => {
         const fake = new FakeLink(options, linkEvents);
         links.push(fake);

@@ -1,6 +1,13 @@
-import type { Link, LinkEvents, LinkOptions } from "../transports/link";
-import type { UnitReport } from "../transports/messages";
+import type { Link } from "../transports/link";
 import { backoffMs } from "./backoff";
+import {
+  asVisavisError,
+  silenceOf,
+  type ConnectorEvents,
+  type ConnectorParts,
+  type Race,
+  type Source,
+} from "./connectorParts";
 import { VisavisError } from "./errors";
 import type { ConnectionState } from "./events";
 import { LinkHealth } from "./linkHealth";
@@ -9,6 +16,8 @@ import type { Ticket, TicketPop } from "./ticket";
 
 /** Units come at least every 80 ms; after this long without one, a second link is tried beside the first. */
 export const TROUBLE_MS = 700;
+/** After this long the POP is asked whether it is there at all: a machine that refuses says so at once. */
+const SUSPICION_MS = 350;
 /** After this long without a unit the link is dead, whatever it says of itself. */
 const SILENCE_MS_MAX = 3_000;
 /** An attempt to move to a second link is given up after this: the network may have changed once more meanwhile. */
@@ -21,49 +30,7 @@ const TICK_MS = 100;
 /** A connection that lived shorter than this counts as a failed attempt: a POP that takes and drops is not hammered. */
 const LIVED_MS_MIN = 5_000;
 
-/** What a connector tells its session. */
-export interface ConnectorEvents {
-  readonly onTicket: (ticket: Ticket) => void;
-  /** A new conversation is about to begin: its media time counts anew. */
-  readonly onFresh: () => void;
-  /** This link carries the session from now on. `resumed`: it is the same conversation as before. */
-  readonly onLink: (link: Link, resumed: boolean) => void;
-  /** No link carries it. */
-  readonly onNoLink: () => void;
-  readonly onUnit: (unit: UnitReport) => void;
-  readonly onControl: (data: string) => void;
-  readonly onState: (state: ConnectionState, error: VisavisError | null, retryInMs: number | null) => void;
-}
-
-/** What a connector works with; tests give others. */
-export interface ConnectorParts {
-  readonly requestTicket: (signal: AbortSignal) => Promise<Ticket>;
-  readonly openLink: (options: LinkOptions, events: LinkEvents) => Promise<Link>;
-  /** How links are to be opened now. */
-  readonly wishes: () => Pick<LinkOptions, "transport" | "microphone" | "direction">;
-  /** The POPs to try, in order. */
-  readonly pops: (ticket: Ticket) => readonly TicketPop[];
-  /** A number in [0, 1). */
-  readonly random: () => number;
-}
-
-/** A link with what is known of it. */
-interface Source {
-  readonly health: LinkHealth;
-  /** null until it is open. */
-  link: Link | null;
-  /** It has brought something: the POP has moved the session to it. */
-  heard: boolean;
-}
-
-/** A second link that is being opened beside the first. */
-interface Race {
-  readonly source: Source;
-  readonly abort: AbortController;
-  readonly startedMs: number;
-  /** The first link was merely silent: when it recovers, the race is off. */
-  readonly bySilence: boolean;
-}
+const POP_GONE = new VisavisError("pop-unreachable", "The media server is gone.");
 
 /**
  * Keeps a session connected: asks for tickets, opens links, repeats that with growing delays, and moves to another link
@@ -72,7 +39,8 @@ interface Race {
  * Moving is a race. When the link goes silent or the network changes, a second link is opened with the resume token
  * while the first may still live; whichever brings units first stays. The POP moves the session to whoever connected
  * last, so a race is never abandoned once its link has brought anything. When both are lost the conversation is resumed
- * as long as the POP keeps it, and begins anew with another ticket where that fails.
+ * as long as the POP keeps it. Where the POP itself is gone the origin gives new tickets for the same session, and the
+ * conversation goes on at another POP. Only where there is no such session any more it begins anew.
  */
 export class Connector {
   readonly #events: ConnectorEvents;
@@ -84,6 +52,9 @@ export class Connector {
   #attemptsMax = Infinity;
   #ticket: Ticket | null = null;
   #pop: TicketPop | null = null;
+  #track = 0;
+  /** POPs that failed since the last success. */
+  readonly #failed = new Set<string>();
   #source: Source | null = null;
   /** Why the current link is gone; a race may still save the session. */
   #lost: VisavisError | null = null;
@@ -98,6 +69,7 @@ export class Connector {
   #wake: (() => void) | null = null;
   #ticking: ReturnType<typeof setInterval> | null = null;
   #silentTicks = 0;
+  #suspected: Source | null = null;
 
   constructor(parts: ConnectorParts, events: ConnectorEvents) {
     this.#parts = parts;
@@ -202,22 +174,32 @@ export class Connector {
   async #connectOnce(): Promise<void> {
     const { signal } = this.#abort;
     if (this.#mayResume() && !this.#resumeFailed) {
-      if ((await this.#resumeWith(newSource(), new AbortController())) === null) return;
+      if ((await this.#resumeWith(this.#newSource(0), new AbortController())) === null) return;
       signal.throwIfAborted();
     }
     this.#resumeFailed = false;
-    if (!this.#mayResume()) this.#events.onFresh();
+    if (this.#mayGoElsewhere()) {
+      const error = await this.#renew(signal).then(
+        (ticket) => this.#openElsewhere(ticket, null, signal),
+        (cause: unknown) => asVisavisError(cause),
+      );
+      if (error === null) return;
+      signal.throwIfAborted();
+      if (error.code !== "session-ended") throw error;
+    }
+    if (!this.#mayResume()) this.#events.onFresh(false);
     const ticket = await this.#parts.requestTicket(signal);
     this.#resume.forget();
     this.#ticket = ticket;
     this.#events.onTicket(ticket);
     let lastError: unknown = null;
-    for (const pop of this.#parts.pops(ticket)) {
-      this.#events.onFresh();
-      const source = newSource();
+    for (const pop of await this.#parts.pops(ticket, signal)) {
+      this.#events.onFresh(false);
+      const source = this.#newSource(1);
+      this.#track = source.track;
       this.#pop = pop;
       try {
-        await this.#open(source, pop, false, signal);
+        await this.#open(source, ticket, pop, false, signal);
         this.#adopt(source, false);
         return;
       } catch (error) {
@@ -228,15 +210,17 @@ export class Connector {
     throw lastError;
   }
 
-  async #open(source: Source, pop: TicketPop, resuming: boolean, signal: AbortSignal): Promise<void> {
-    const options = { ticket: this.#ticket!, pop, resuming, signal, ...this.#parts.wishes() };
+  async #open(source: Source, ticket: Ticket, pop: TicketPop, resuming: boolean, signal: AbortSignal): Promise<void> {
+    const options = { ticket, pop, resuming, signal, ...this.#parts.wishes() };
     const link = await this.#parts.openLink(options, {
       onUnit: (unit) => {
+        if (!this.#onTrack(source)) return;
         source.heard = true;
         source.health.unit(performance.now());
         this.#events.onUnit(unit);
       },
       onControl: (data) => {
+        if (!this.#onTrack(source)) return;
         source.heard = true;
         this.#events.onControl(data);
       },
@@ -257,7 +241,23 @@ export class Connector {
     source.link = link;
   }
 
+  /** Whether this link's track is the one that counts; the first that is heard of a new one makes it that. */
+  #onTrack(source: Source): boolean {
+    if (source.track > this.#track) {
+      this.#track = source.track;
+      this.#events.onFresh(true);
+    }
+    return source.track === this.#track;
+  }
+
+  /** @param ahead 0: the track goes on; 1: it will be another one. */
+  #newSource(ahead: 0 | 1): Source {
+    return { health: new LinkHealth(performance.now()), link: null, heard: false, track: this.#track + ahead };
+  }
+
   #adopt(source: Source, resumed: boolean): void {
+    this.#onTrack(source);
+    this.#failed.clear();
     const before = this.#source;
     this.#source = source;
     this.#lost = null;
@@ -330,7 +330,7 @@ export class Connector {
     }, RACE_MS_MAX);
     const signal = AbortSignal.any([this.#abort.signal, attempt.signal]);
     try {
-      await this.#open(source, { ...this.#pop!, token: token! }, true, signal);
+      await this.#open(source, this.#ticket!, { ...this.#pop!, token: token! }, true, signal);
       this.#adopt(source, true);
       return null;
     } catch (cause) {
@@ -347,7 +347,7 @@ export class Connector {
   #tryOther(bySilence: boolean): boolean {
     const nowMs = performance.now();
     if (this.#source === null || this.#race !== null || nowMs < this.#raceAllowedMs) return false;
-    if (!this.#resume.usable(nowMs)) return false;
+    if (!this.#resume.usable(nowMs) && !this.#mayGoElsewhere()) return false;
     void this.#runRace(bySilence);
     return true;
   }
@@ -355,9 +355,9 @@ export class Connector {
   async #runRace(bySilence: boolean): Promise<void> {
     const startedMs = performance.now();
     if (startedMs - this.#raceEndedMs > RACES_FORGOTTEN_MS) this.#races = 0;
-    const race: Race = { source: newSource(), abort: new AbortController(), startedMs, bySilence };
+    const race: Race = { source: this.#newSource(0), abort: new AbortController(), startedMs, bySilence };
     this.#race = race;
-    const error = await this.#resumeWith(race.source, race.abort);
+    const error = await this.#moveOn(race);
     this.#race = null;
     this.#races += 1;
     this.#raceEndedMs = performance.now();
@@ -371,6 +371,65 @@ export class Connector {
     if (this.#lost !== null) void this.#reconnect(this.#lost, false);
   }
 
+  /** Open another link at this POP, or at another one where this one is gone. @returns null, or why that failed. */
+  async #moveOn(race: Race): Promise<VisavisError | null> {
+    const { abort } = race;
+    const here = this.#resume.usable(performance.now())
+      ? this.#resumeWith(race.source, abort)
+      : Promise.resolve(new VisavisError("connection-lost", "There is no way back to this media server."));
+    if (!this.#mayGoElsewhere()) return here;
+    const gone = this.#parts.answers(this.#pop!, AbortSignal.any([this.#abort.signal, abort.signal]));
+    const noAnswer = gone.then<VisavisError | null>((answers) => (answers ? here : POP_GONE));
+    if ((await Promise.race([here, noAnswer])) === null || isAborted(abort)) return here;
+    this.#failed.add(this.#pop!.name);
+    // Without a network the origin is as far away as the POP is, and the other link may still come up.
+    const ticket = await this.#renew(abort.signal).catch(() => null);
+    if (ticket === null || isAborted(abort) || race.source.heard) return here;
+    race.abort = new AbortController();
+    abort.abort(POP_GONE);
+    if ((await here) === null) return null;
+    return this.#openElsewhere(ticket, race, race.abort.signal);
+  }
+
+  /** Whether this page can prove that the session is its own. */
+  #mayGoElsewhere(): boolean {
+    return this.#pop !== null && (this.#ticket?.key ?? null) !== null;
+  }
+
+  #renew(signal: AbortSignal): Promise<Ticket> {
+    if (this.#pop !== null) this.#failed.add(this.#pop.name);
+    return this.#parts.renewTicket(this.#ticket!, [...this.#failed], AbortSignal.any([this.#abort.signal, signal]));
+  }
+
+  /** Go on at another POP: a new track, the same conversation. @returns null, or why that failed. */
+  async #openElsewhere(ticket: Ticket, race: Race | null, signal: AbortSignal): Promise<VisavisError | null> {
+    const both = AbortSignal.any([this.#abort.signal, signal]);
+    let last: VisavisError | null = null;
+    try {
+      for (const pop of await this.#parts.pops(ticket, both)) {
+        const source = this.#newSource(1);
+        if (race !== null) race.source = source;
+        try {
+          await this.#open(source, ticket, pop, true, both);
+        } catch (cause) {
+          both.throwIfAborted();
+          this.#failed.add(pop.name);
+          last = asVisavisError(cause);
+          continue;
+        }
+        this.#resume.forget();
+        this.#ticket = ticket;
+        this.#pop = pop;
+        this.#events.onTicket(ticket);
+        this.#adopt(source, false);
+        return null;
+      }
+    } catch (cause) {
+      return asVisavisError(cause);
+    }
+    return last;
+  }
+
   /** Look after the link. Silence counts when two ticks in a row see it: a page that was busy hears of units late. */
   readonly #tick = (): void => {
     const source = this.#source;
@@ -380,6 +439,7 @@ export class Connector {
     this.#silentTicks = silentMs > TROUBLE_MS ? this.#silentTicks + 1 : 0;
     const silent = this.#silentTicks > 1 || this.#lost !== null;
     const race = this.#race;
+    if (race === null && !silent && silentMs > SUSPICION_MS) void this.#suspect(source);
     if (race !== null) {
       const recovered = race.bySilence && !race.source.heard && source.health.steady(nowMs);
       if (recovered) race.abort.abort(new VisavisError("connection-timeout", "The first link recovered."));
@@ -394,24 +454,22 @@ export class Connector {
     if (!silent) this.#tell("connected");
   };
 
+  /** Ask a POP that went silent whether it is there; when it is not, do not wait for more silence. */
+  async #suspect(source: Source): Promise<void> {
+    if (this.#suspected === source || !this.#mayGoElsewhere()) return;
+    this.#suspected = source;
+    const answers = await this.#parts.answers(this.#pop!, this.#abort.signal);
+    this.#suspected = null;
+    if (!answers && this.#source === source && silenceOf(source, performance.now()) > SUSPICION_MS)
+      this.#tryOther(true);
+  }
+
   /** Tell a state that is not told yet. */
   #tell(state: "connected" | "switching"): void {
     if (this.#state !== state) this.#setState(state, null, null);
   }
 }
 
-function newSource(): Source {
-  return { health: new LinkHealth(performance.now()), link: null, heard: false };
-}
-
-/** How long a link has brought nothing; 0 where motion cannot be read, so that nobody knows. */
-function silenceOf({ health, link }: Source, nowMs: number): number {
-  return link === null || link.motion === "none" ? 0 : health.silentMs(nowMs);
-}
-
-function asVisavisError(cause: unknown): VisavisError {
-  if (cause instanceof VisavisError) return cause;
-  return new VisavisError("connection-lost", "The connection could not be made. It is tried again by itself.", {
-    cause,
-  });
+function isAborted({ signal }: AbortController): boolean {
+  return signal.aborted;
 }

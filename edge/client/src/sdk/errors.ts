@@ -9,6 +9,8 @@ export type VisavisErrorCode =
   | "pop-busy"
   | "connection-timeout"
   | "connection-lost"
+  | "session-ended"
+  | "kicked"
   | "microphone-missing"
   | "microphone-denied"
   | "microphone-busy"
@@ -21,6 +23,7 @@ export type VisavisErrorCode =
 const FINAL_CODES: ReadonlySet<VisavisErrorCode> = new Set([
   "browser-unsupported",
   "origin-refused",
+  "kicked",
   "microphone-missing",
   "microphone-denied",
   "microphone-busy",

@@ -118,7 +118,7 @@ describe("parseTicket", () => {
 describe("requestTicket", () => {
   const ask = (response: Response | Error): Promise<unknown> => {
     vi.stubGlobal("fetch", () => (response instanceof Error ? Promise.reject(response) : Promise.resolve(response)));
-    return requestTicket("http://origin/", "mira", new AbortController().signal);
+    return requestTicket("http://origin/", { character: "mira" }, new AbortController().signal);
   };
   const problem = (status: number, headers: Record<string, string> = {}): Response =>
     new Response(JSON.stringify({ code: "x", detail: "No such character" }), { status, headers });
@@ -145,15 +145,15 @@ describe("requestTicket", () => {
       return Promise.resolve(Response.json(TICKET, { status: 201 }));
     });
     const { signal } = new AbortController();
-    await requestTicket("http://origin", undefined, signal);
-    await requestTicket("http://origin", "mira", signal, "mirror");
+    await requestTicket("http://origin", {}, signal);
+    await requestTicket("http://origin", { character: "mira", mode: "mirror" }, signal);
     expect(bodies).toEqual([{}, { character: "mira", mode: "mirror" }]);
   });
 
   it("is not an error of ours when it was called off", async () => {
     vi.stubGlobal("fetch", () => Promise.reject(new Error("aborted")));
     const signal = AbortSignal.abort(new VisavisError("closed", "Closed."));
-    await expect(requestTicket("http://origin", undefined, signal)).rejects.toMatchObject({ code: "closed" });
+    await expect(requestTicket("http://origin", {}, signal)).rejects.toMatchObject({ code: "closed" });
   });
 });
 

@@ -11,9 +11,11 @@ import { Face } from "./face";
 import { MediaPath } from "./mediaPath";
 import { openMicrophone } from "./microphone";
 import { onNetworkChange } from "./networkChanges";
+import { nearestFirst, probe } from "./probe";
+import { ProofKey } from "./proofKey";
 import { TEXT_CHARS_MAX, type ConnectOptions } from "./options";
 import { summarise, type SessionStats } from "./stats";
-import { requestTicket, type Ticket } from "./ticket";
+import { renewTicket, requestTicket, type Ticket } from "./ticket";
 
 /**
  * A conversation with a character. Made by `connect()`; or make one and `start()` it to let even the first attempt be
@@ -38,6 +40,9 @@ export class Session extends TypedEmitter<SessionEvents> {
   #microphoneStream: MediaStream | null = null;
   #ownsMicrophone = false;
   #stopWatching: (() => void) | null = null;
+  /** This page's key, one for all its sessions' tickets. */
+  #key: Promise<ProofKey | null> | null = null;
+  #requestId: string | null = null;
   /** The conversation is another one than when it was last told to be connected. */
   #fresh = true;
 
@@ -186,14 +191,27 @@ export class Session extends TypedEmitter<SessionEvents> {
     const { originUrl, popUrl, character, mode, transport = "auto", microphone: wanted } = this.#options;
     return new Connector(
       {
-        requestTicket: (signal) => requestTicket(originUrl, character, signal, mode),
+        requestTicket: async (signal) => {
+          this.#key ??= ProofKey.generate();
+          // Asked again because no answer was heard, it is the same request; answered, the next one is another.
+          const wishes = { character, mode, key: await this.#key, requestId: (this.#requestId ??= newRequestId()) };
+          const ticket = await requestTicket(originUrl, wishes, signal).catch((error: unknown) => {
+            if (!(error instanceof VisavisError && error.code === "origin-unreachable")) this.#requestId = null;
+            throw error;
+          });
+          this.#requestId = null;
+          return ticket;
+        },
+        renewTicket: (ticket, avoid, signal) => renewTicket(originUrl, ticket, avoid, signal),
+        answers: async ({ url }, signal) => (await probe(url, signal, 1)) < Infinity,
         openLink,
         wishes: () => {
           const microphone = this.#microphoneTrack();
           const sends = microphone !== null || wanted === "later";
           return { transport, microphone, direction: sends ? "sendrecv" : "recvonly" };
         },
-        pops: ({ pops }) => (popUrl === undefined ? pops : [{ ...pops[0]!, url: popUrl, webtransport: null }]),
+        pops: ({ pops }, signal) =>
+          popUrl === undefined ? nearestFirst(pops, signal) : [{ ...pops[0]!, url: popUrl, webtransport: null }],
         random: Math.random,
       },
       {
@@ -201,8 +219,8 @@ export class Session extends TypedEmitter<SessionEvents> {
           this.#ticket = ticket;
           this.emit("character", ticket.character);
         },
-        onFresh: () => {
-          this.#fresh = true;
+        onFresh: (kept) => {
+          if (!kept) this.#fresh = true;
           this.#media.reset();
         },
         onLink: (link, resumed) => {
@@ -289,6 +307,11 @@ export class Session extends TypedEmitter<SessionEvents> {
         return;
       }
       if (kind === "goaway") {
+        const ended = endedForGood(message.data["d"]);
+        if (ended !== null) {
+          this.#connector.close(ended);
+          return;
+        }
         const text = "The server ended this connection. It is made again by itself.";
         this.#connector.startOver(new VisavisError("connection-lost", text));
         return;
@@ -327,6 +350,18 @@ export class Session extends TypedEmitter<SessionEvents> {
     this.#microphone = state;
     this.emit("microphone", { state });
   }
+}
+
+/** Why a POP says goodbye after which nobody shall come back; null: for another reason. */
+function endedForGood(data: unknown): VisavisError | null {
+  const { reason } = (data ?? {}) as { reason?: unknown };
+  if (reason === "kicked") return new VisavisError("kicked", "This conversation was ended by its operator.");
+  if (reason !== "key-revoked") return null;
+  return new VisavisError("kicked", "The leave for this conversation was withdrawn by its operator.");
+}
+
+function newRequestId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function newId(): string {

@@ -1,5 +1,6 @@
 import { VisavisError } from "./errors";
 import { readProblem, type Problem } from "./problem";
+import type { ProofKey } from "./proofKey";
 
 /** Where a POP takes WebTransport sessions. */
 export interface TicketWebTransport {
@@ -23,6 +24,17 @@ export interface Ticket {
   readonly character: { readonly id: string; readonly name: string; readonly puppet: string | null };
   readonly pops: readonly TicketPop[];
   readonly iceServers: readonly RTCIceServer[];
+  /** What its tokens are bound to; null: to nothing. */
+  readonly key: ProofKey | null;
+}
+
+/** What is asked for. */
+export interface TicketWishes {
+  readonly character?: string | undefined;
+  readonly mode?: "conversation" | "mirror" | undefined;
+  readonly key?: ProofKey | null;
+  /** The same one gets the same session: for asking again when no answer was heard. */
+  readonly requestId?: string;
 }
 
 const TIMEOUT_MS = 8_000;
@@ -32,18 +44,60 @@ const TIMEOUT_MS = 8_000;
  *
  * @throws VisavisError "origin-unreachable", "origin-busy" or "origin-refused".
  */
-export async function requestTicket(
+export async function requestTicket(originUrl: string, wishes: TicketWishes, signal: AbortSignal): Promise<Ticket> {
+  const { character, mode = "conversation", key = null, requestId } = wishes;
+  const body = {
+    character,
+    ...(mode === "conversation" ? {} : { mode }),
+    ...(key === null ? {} : { key: key.jwk }),
+    ...(requestId === undefined ? {} : { request_id: requestId }),
+  };
+  const response = await ask(joinUrl(originUrl, "/v1/sessions"), {}, body, signal);
+  if (!response.ok) throw ticketError(await readProblem(response));
+  return readTicket(response, key);
+}
+
+/**
+ * Ask for new tickets of a session: its POP is gone, and the page proves that the session is its own.
+ *
+ * @param avoid names of POPs that have just failed.
+ * @throws VisavisError "session-ended" when there is no such session any more; else as `requestTicket`.
+ */
+export async function renewTicket(
   originUrl: string,
-  character: string | undefined,
+  ticket: Ticket,
+  avoid: readonly string[],
   signal: AbortSignal,
-  mode: "conversation" | "mirror" = "conversation",
 ): Promise<Ticket> {
-  let response: Response;
+  const url = joinUrl(originUrl, `/v1/sessions/${encodeURIComponent(ticket.sessionId)}/tickets`);
+  const proof = (await ticket.key?.prove("POST", url, "")) ?? "";
+  const response = await ask(url, { DPoP: proof }, { avoid }, signal);
+  if (!response.ok) {
+    const problem = await readProblem(response);
+    if (problem.status >= 500 || problem.status === 429) throw ticketError(problem);
+    throw new VisavisError("session-ended", `The conversation cannot go on: ${problem.sentence}`);
+  }
+  return readTicket(response, ticket.key);
+}
+
+async function readTicket(response: Response, key: ProofKey | null): Promise<Ticket> {
+  const body: unknown = await response.json().catch(() => null);
+  const { issued_at: issuedAtS } = (body ?? {}) as { issued_at?: unknown };
+  if (typeof issuedAtS === "number") key?.setClock(issuedAtS);
+  return { ...parseTicket(body), key };
+}
+
+async function ask(
+  url: string,
+  headers: Record<string, string>,
+  body: unknown,
+  signal: AbortSignal,
+): Promise<Response> {
   try {
-    response = await fetch(joinUrl(originUrl, "/v1/sessions"), {
+    return await fetch(url, {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ character, ...(mode === "conversation" ? {} : { mode }) }),
+      headers: { "Content-Type": "application/json", ...headers },
+      body: JSON.stringify(body),
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
     });
   } catch (cause) {
@@ -54,8 +108,6 @@ export async function requestTicket(
       { cause },
     );
   }
-  if (!response.ok) throw ticketError(await readProblem(response));
-  return parseTicket(await response.json().catch(() => null));
 }
 
 /** Join a base URL, with or without a path or slash, and an absolute path. */
@@ -101,6 +153,7 @@ export function parseTicket(body: unknown): Ticket {
     },
     pops,
     iceServers: Array.isArray(ticket.ice_servers) ? (ticket.ice_servers as RTCIceServer[]) : [],
+    key: null,
   };
 }
 

@@ -217,7 +217,7 @@ export class WebRtcLink implements Link {
     });
     await this.#peer.setLocalDescription();
     const offer = tuneOpus(this.#peer.localDescription?.sdp ?? "");
-    const { answer, location } = await postOffer(pop, ticket.sessionId, offer, signal);
+    const { answer, location } = await postOffer(pop, ticket.sessionId, offer, signal, ticket.key);
     this.#location = location;
     if (signal.aborted) {
       if (location !== null && !this.#resuming) deleteConnection(location, pop.token);
@@ -230,7 +230,7 @@ export class WebRtcLink implements Link {
         cause,
       });
     }
-    if (location !== null) this.#trickle.open(location, pop.token, offer);
+    if (location !== null) this.#trickle.open(location, pop.token, offer, ticket.key);
     await this.#ready(pop, signal);
     this.#established = true;
   }

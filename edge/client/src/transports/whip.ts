@@ -1,5 +1,6 @@
 import { VisavisError } from "../sdk/errors";
 import { readProblem, type Problem } from "../sdk/problem";
+import type { ProofKey } from "../sdk/proofKey";
 import { joinUrl, type TicketPop } from "../sdk/ticket";
 import { trickleFragment, type TrickleCandidate } from "./sdp";
 
@@ -17,6 +18,7 @@ export interface WhipAnswer {
 /**
  * Send the offer. WHIP-like (RFC 9725), but the POP speaks and we listen as well.
  *
+ * @param key what the token is bound to; null: to nothing.
  * @throws VisavisError "pop-unreachable", "pop-busy" or "pop-refused".
  */
 export async function postOffer(
@@ -24,13 +26,14 @@ export async function postOffer(
   sessionId: string,
   offer: string,
   signal: AbortSignal,
+  key: ProofKey | null = null,
 ): Promise<WhipAnswer> {
   const url = joinUrl(pop.url, `/v1/sessions/${encodeURIComponent(sessionId)}/webrtc`);
   let response: Response;
   try {
     response = await fetch(url, {
       method: "POST",
-      headers: { "Content-Type": "application/sdp", Authorization: `Bearer ${pop.token}` },
+      headers: { "Content-Type": "application/sdp", ...(await leave("POST", url, pop.token, key)) },
       body: offer,
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
     });
@@ -45,6 +48,17 @@ export async function postOffer(
   if (response.status !== 201) throw offerError(await readProblem(response));
   const location = response.headers.get("Location");
   return { answer: await response.text(), location: location === null ? null : new URL(location, url).href };
+}
+
+/** The headers that give leave. */
+async function leave(
+  method: "POST" | "PATCH",
+  url: string,
+  token: string,
+  key: ProofKey | null,
+): Promise<Record<string, string>> {
+  if (key === null) return { Authorization: `Bearer ${token}` };
+  return { Authorization: `DPoP ${token}`, DPoP: await key.prove(method, url, token) };
 }
 
 function offerError(problem: Problem): VisavisError {
@@ -67,7 +81,7 @@ export class Trickle {
   readonly #waiting: TrickleCandidate[] = [];
   #finished = false;
   #sentFinished = false;
-  #target: { location: string; token: string; offer: string } | null = null;
+  #target: { location: string; token: string; offer: string; key: ProofKey | null } | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #closed = false;
 
@@ -79,8 +93,8 @@ export class Trickle {
   }
 
   /** The POP has answered; send what is waiting. */
-  open(location: string, token: string, offer: string): void {
-    this.#target = { location, token, offer };
+  open(location: string, token: string, offer: string, key: ProofKey | null = null): void {
+    this.#target = { location, token, offer, key };
     this.#schedule();
   }
 
@@ -105,7 +119,10 @@ export class Trickle {
     try {
       const response = await fetch(target.location, {
         method: "PATCH",
-        headers: { "Content-Type": "application/trickle-ice-sdpfrag", Authorization: `Bearer ${target.token}` },
+        headers: {
+          "Content-Type": "application/trickle-ice-sdpfrag",
+          ...(await leave("PATCH", target.location, target.token, target.key)),
+        },
         body: trickleFragment(target.offer, candidates, this.#finished),
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });

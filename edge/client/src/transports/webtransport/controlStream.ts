@@ -27,9 +27,15 @@ export function encodeMessage(kind: number, content: Uint8Array): Bytes {
   return bytes;
 }
 
-/** The viewer's first message. @param token of the ticket, or a resume token. */
-export function encodeHello(token: string): Bytes {
-  return encodeMessage(ControlKind.HELLO, new TextEncoder().encode(JSON.stringify({ version: VERSION, token })));
+/**
+ * The viewer's first message.
+ *
+ * @param token of the ticket, or a resume token.
+ * @param proof of the key that it is bound to; "" where it is bound to none.
+ */
+export function encodeHello(token: string, proof = ""): Bytes {
+  const hello = { version: VERSION, token, ...(proof === "" ? {} : { proof }) };
+  return encodeMessage(ControlKind.HELLO, new TextEncoder().encode(JSON.stringify(hello)));
 }
 
 /** The POP's answer to an admitted hello. @throws RemoteProtocolError `bad-hello`, `unknown-version`. */

@@ -14,6 +14,8 @@ export interface OpenNote {
 export interface HelloNote {
   readonly type: "hello";
   readonly token: string;
+  /** Of the key that the token is bound to; "" where it is bound to none. */
+  readonly proof: string;
 }
 
 /** Page → worker: where sound goes to (a player's port), or comes from (a capture's). */

@@ -74,8 +74,8 @@ export class PopSession {
   }
 
   /** The first message: it spends the token. */
-  hello(token: string): void {
-    void this.#converse(token).catch(() => {
+  hello(token: string, proof: string): void {
+    void this.#converse(encodeHello(token, proof)).catch(() => {
       this.#fail("connection-lost");
     });
   }
@@ -110,10 +110,10 @@ export class PopSession {
     datagrams.outgoingMaxAge = DATAGRAM_AGE_MS_MAX;
   }
 
-  async #converse(token: string): Promise<void> {
+  async #converse(hello: Uint8Array): Promise<void> {
     const stream = await this.#transport.createBidirectionalStream();
     this.#control = (stream.writable as WritableStream<Uint8Array>).getWriter();
-    await this.#control.write(encodeHello(token));
+    await this.#control.write(hello);
     const reader = (stream.readable as ReadableStream<Uint8Array>).getReader();
     for (;;) {
       const { value, done } = await reader.read();

@@ -75,7 +75,7 @@ scope.addEventListener("message", ({ data: note }) => {
       open(note.url, note.certificateHashes);
       break;
     case "hello":
-      session?.hello(note.token);
+      session?.hello(note.token, note.proof);
       break;
     case "player":
       player = note.port;

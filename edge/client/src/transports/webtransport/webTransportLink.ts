@@ -151,16 +151,18 @@ export class WebTransportLink implements Link {
     const { url, certificateHashes } = pop.webtransport!;
     const timeoutMs = transport === "webtransport" ? READY_TIMEOUT_ALONE_MS : READY_TIMEOUT_MS;
     const ready = this.#wait("ready", timeoutMs, new PathUnavailable("no answer over UDP"));
+    const sessionUrl = joinUrl(url, `/v1/sessions/${encodeURIComponent(ticket.sessionId)}/webtransport`);
     this.#note({
       type: "open",
-      url: joinUrl(url, `/v1/sessions/${encodeURIComponent(ticket.sessionId)}/webtransport`),
+      url: sessionUrl,
       certificateHashes: certificateHashes.map(fromBase64),
     });
     await Promise.all([ready, this.#openOutput(timeoutMs)]);
     this.#wire(this.#output!);
+    const proof = (await ticket.key?.prove("CONNECT", sessionUrl, pop.token)) ?? "";
     const silent = `The media server (${pop.name}) does not answer. A firewall may block UDP; it is tried again by itself.`;
     const admitted = this.#wait("admitted", HELLO_TIMEOUT_MS, new VisavisError("connection-timeout", silent));
-    this.#note({ type: "hello", token: pop.token });
+    this.#note({ type: "hello", token: pop.token, proof });
     await admitted;
     this.#established = true;
     this.#output?.setMicrophone(microphone);
