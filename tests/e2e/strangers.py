@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+
 from tests.e2e.chromium import unavailable
 
-__all__ = ["PROGRAMS", "node", "run_program"]
+__all__ = ["PROGRAMS", "node", "plain_ticket", "run_program"]
 
 PROGRAMS: Final = Path(__file__).parents[1] / "strangers"
 _NODE_MODULES: Final = PROGRAMS / "node_modules" / ".package-lock.json"
@@ -25,6 +27,15 @@ def node() -> str:
     if not _NODE_MODULES.exists():
         unavailable("the strangers' packages are not installed: `make test` installs them (npm)")
     return str(path)
+
+
+async def plain_ticket(origin_url: str) -> dict[str, Any]:
+    """A ticket that is bound to no key, as a server gets it to hand it on."""
+    async with httpx.AsyncClient() as http:
+        response = await http.post(f"{origin_url}/v1/sessions", json={})
+    response.raise_for_status()
+    found: dict[str, Any] = response.json()
+    return found
 
 
 async def run_program(name: str, *arguments: str, secret: str, timeout_s: float = 40.0) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -16,7 +15,7 @@ from core.limits import TICK_SAMPLES
 from loadtests.audio import VoiceEncoder, read_audio
 from loadtests.stack import Stack
 from tests.e2e.conftest import DATA, QUESTION
-from tests.e2e.strangers import run_program
+from tests.e2e.strangers import plain_ticket, run_program
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -27,14 +26,12 @@ _ANSWER = "A ticket is eight dollars, and five for children. You can buy one rig
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def events(stack: Stack) -> list[tuple[str, Any]]:
     """(Event, its data) as the client emits them, in order."""
-    async with httpx.AsyncClient() as http:
-        ticket = await http.post(f"{stack.origin_url}/v1/sessions", json={})
     sound = read_audio(DATA / f"{QUESTION}.wav", length_s_max=10.0)
     encoder = VoiceEncoder()
     spoken = [
         encoder.encode(sound[at : at + TICK_SAMPLES]).hex() for at in range(0, sound.size - TICK_SAMPLES, TICK_SAMPLES)
     ]
-    secret = json.dumps({"ticket": ticket.json(), "microphone": spoken})
+    secret = json.dumps({"ticket": await plain_ticket(stack.origin_url), "microphone": spoken})
     lines = await run_program("pipecat.mjs", _QUESTION, "7", secret=secret)
     return [(str(line.get("event", "tracks")), line.get("data", line)) for line in lines]
 

@@ -30,13 +30,12 @@ from core.wire.frame_codec import FrameDecoder
 from core.wire.opus_padding import strip
 from loadtests.audio import VoiceDecoder
 from loadtests.stack import Stack
-from loadtests.tickets import fetch_ticket
 from loadtests.viewer import Viewer
 from tests.e2e.browser import Sound, visit
 from tests.e2e.chromium import STATIC, unavailable
 from tests.e2e.janus import Janus, find_janus, run_janus
 from tests.e2e.recording import AUDIBLE_RMS
-from tests.e2e.strangers import run_program
+from tests.e2e.strangers import plain_ticket, run_program
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -124,17 +123,17 @@ async def _own_viewer(origin_url: str) -> list[_Piece]:
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def told(browser: Browser, stack: Stack) -> Told:
     """The question, the answer, and who heard it."""
-    ticket = await fetch_ticket(stack.origin_url)
+    ticket = await plain_ticket(stack.origin_url)
     async with _janus() as janus, visit(browser, stack.pop_url) as page:
         if janus is not None:
             watching = await janus.watching()
             worker = next((STATIC / "assets").glob("encodedWorker-*.js")).name
             await watching.start(await page.page.evaluate(_WATCH, [await watching.offer(), f"/assets/{worker}"]))
             await page.until("() => window.peer.connectionState === 'connected'")
-        arguments = [stack.pop_url, ticket.session_id, _QUESTION, str(_LISTEN_S)]
+        arguments = [stack.pop_url, ticket["session_id"], _QUESTION, str(_LISTEN_S)]
         arguments += [str(janus.rtp_port)] if janus is not None else []
         lines, own = await asyncio.gather(
-            run_program("listen.mjs", *arguments, secret=ticket.token), _own_viewer(stack.origin_url)
+            run_program("listen.mjs", *arguments, secret=ticket["pops"][0]["token"]), _own_viewer(stack.origin_url)
         )
         behind = None
         if janus is not None:

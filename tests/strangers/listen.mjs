@@ -35,7 +35,7 @@ const response = await fetch(`${popUrl}/v1/sessions/${sessionId}/webrtc`, {
 });
 const answer = await response.text();
 if (response.status !== 201) {
-  console.error(`the POP answered ${response.status}: ${answer}\n${peer.localDescription.sdp}`);
+  console.error(`the POP answered ${response.status}: ${answer}`);
   process.exit(1);
 }
 await peer.setRemoteDescription({ type: "answer", sdp: answer });
