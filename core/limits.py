@@ -59,6 +59,16 @@ LIVE_SILENCE_S: Final = 0.07
 SPEECH_STALL_S_MAX: Final = 15.0
 """An unfinished utterance that waits this long for its next packet is over: its origin is gone, or its end was lost."""
 PHONEMES_PER_PACKET_MAX: Final = 16
+ESTIMATED_AHEAD_S_MAX: Final = 0.3
+"""The same while its phonemes are estimates that will be better in a moment: what has left cannot be corrected."""
+ALIGNMENTS_WAITING_MAX: Final = 16
+"""Clauses whose phonemes are being looked for, all sessions together; further ones keep their estimate."""
+ALIGNED_S_MAX: Final = 30.0
+"""So much of one clause's sound is aligned; the phonemes after that are spread over the rest."""
+ALIGN_EVERY_S: Final = 0.8
+"""So much new sound of a clause that is still coming in is worth another look."""
+CLAUSE_S_MAX: Final = 120.0
+"""Sound of one clause; a voice that goes on longer is cut off there."""
 TEXT_CHARS_MAX: Final = 2_000
 """Longest text a viewer may type."""
 ADAPT_MATERIAL_S_MIN: Final = 20.0
@@ -323,6 +333,14 @@ ADOPTED_SILENCE_S_MAX: Final = 150.0
 """A session that a restarted origin has taken over ends when its POP has not named it for two signs of life and
 more."""
 SESSION_IDLE_S_MAX: Final = 900
+GUESSES_PER_TURN_MAX: Final = 4
+"""Answers begun at pauses of one turn; who pauses more often is answered when the turn ends."""
+CLAUSES_AHEAD_MAX: Final = 4
+"""Clauses of an answer that are synthesised before they are spoken; a long answer's later ones wait as text."""
+CLAUSE_TAKEN_S_MAX: Final = 30.0
+"""Longer than any clause lasts: a clause that the voice swallowed holds back the next ones no longer than this."""
+OPENINGS_SIZE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Sound of common openings kept per character; beyond that the one that was not used for longest is forgotten."""
 LISTENING_S_MAX: Final = 4.0
 """A face that hears nothing more goes back to idle."""
 THINKING_S_MAX: Final = 15.0

@@ -56,7 +56,6 @@ class Narrator:
         self._keep = keep
         self._wall_clock = wall_clock
         self._character = ""
-        self._captions: dict[int, list[ReplyText]] = {}
         self._starts: dict[int, int] = {}
         self._words: deque[tuple[int, WordSpan]] = deque(maxlen=WORDS_PENDING_MAX)
         self._turns: dict[int, int] = {}
@@ -124,8 +123,6 @@ class Narrator:
             case Transcript():
                 self._transcript(message)
             case ReplyText():
-                self._captions.setdefault(message.utterance_id, []).append(message)
-                _trim(self._captions, _UTTERANCES_KEPT)
                 self._words.extend((message.utterance_id, word) for word in message.words)
                 self._keep(encode_control("bot-transcription", {"text": message.text}))
                 if self._output is not None:

@@ -54,9 +54,11 @@ class Microphone:
     Args:
         now: monotonic seconds at which it is opened.
         seed: of the room's noise.
+        dtx: False: an encoder without DTX, which sends the room's noise as well.
     """
 
-    def __init__(self, *, now: float, seed: int = 0) -> None:
+    def __init__(self, *, now: float, seed: int = 0, dtx: bool = True) -> None:
+        self._dtx = dtx
         self._opened_at = now
         self._encoder = VoiceEncoder()
         self._queue: deque[Samples] = deque()
@@ -106,7 +108,7 @@ class Microphone:
         level = level_dbov(samples + self._room[start : start + TICK_SAMPLES])
         quiet = level >= _DTX_LEVEL_DBOV
         self._quiet_packets = self._quiet_packets + 1 if quiet else 0
-        resting = self._quiet_packets > _DTX_AFTER_PACKETS
+        resting = self._dtx and self._quiet_packets > _DTX_AFTER_PACKETS
         if resting:
             opus = bytes([self._last_toc])
         else:

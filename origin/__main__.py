@@ -144,15 +144,19 @@ async def _serve(
     fabric = await host_fabric(fabric_config, config.fabric, forget=POPS_PREFIX)
     stack.push_async_callback(fabric.aclose)
     await serve_echo(fabric.bus)
-    shared = Shared(config, characters, SystemEntropy())
+    metrics = OriginMetrics(metrics_registry("origin", __version__))
+    shared = Shared(config, characters, SystemEntropy(), on_opening=metrics.count_opening)
     stack.push_async_callback(shared.aclose)
     if not config.workers:
         await shared.start()
-    metrics = OriginMetrics(metrics_registry("origin", __version__))
     host, port = listener.getsockname()[:2]
     count, answer = metrics.sessions.set, metrics.count_answer
     local = Sessions(
-        shared, fabric.bus, on_turn=metrics.count_turn, on_count=(lambda local: None) if config.workers else count
+        shared,
+        fabric.bus,
+        on_turn=metrics.count_turn,
+        on_guess=metrics.count_guess,
+        on_count=(lambda local: None) if config.workers else count,
     )
     sessions: SessionRunner = local
     if config.workers:
@@ -173,9 +177,14 @@ async def _serve(
     await broker.start()
     await broker.adopt()
     app = build_app(config, broker, key, metrics, keys=keys, admin_secret=admin_secret, bus=fabric.bus)
+    await _serve_http(app, listener, _url(host, port))
+
+
+async def _serve_http(app: Starlette, listener: socket.socket, url: str) -> None:
+    """The API, until cancelled."""
     server = web_server(app)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    sys.stdout.write(f"origin ready on {_url(host, port)}\n")
+    sys.stdout.write(f"origin ready on {url}\n")
     sys.stdout.flush()
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
     try:

@@ -29,6 +29,7 @@ from core.limits import (
 )
 from core.session.claims import ALL_SCOPES, MODE_CONVERSATION
 from core.session.proof import ProvenRequest, check_proof, parse_public_key
+from core.session.speculation import Outcome
 from core.session.spent import SpentIds
 from origin.access import Access, Caller
 from origin.admin import admin_routes
@@ -66,12 +67,32 @@ class OriginMetrics:
             ["code"],
             registry=registry,
         )
+        self.openings = Counter(
+            "origin_openings_total",
+            "First clauses of answers: ready as sound before they were wanted, or spoken then",
+            ["result"],
+            registry=registry,
+        )
+        self.guesses = Counter(
+            "origin_guesses_total",
+            "Answers begun at a pause, by what became of them; all but the confirmed ones were thrown away",
+            ["outcome"],
+            registry=registry,
+        )
         self.answer = Histogram(
             "origin_answer_seconds",
             "End of the user's speech to the first packet of the answer",
             buckets=(0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0),
             registry=registry,
         )
+
+    def count_opening(self, found: bool) -> None:
+        """Whether the first clause of an answer was there as sound already."""
+        self.openings.labels("ready" if found else "spoken").inc()
+
+    def count_guess(self, outcome: Outcome) -> None:
+        """What became of an answer that was begun before the turn had ended."""
+        self.guesses.labels(outcome).inc()
 
     def count_turn(self, marks: TurnMarks) -> None:
         """One answered turn; typed ones have no end of speech."""

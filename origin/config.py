@@ -17,7 +17,9 @@ __all__ = ["LlmConfig", "OriginConfig", "PoolConfig", "SttConfig", "TtsConfig", 
 class LlmConfig:
     """Who thinks."""
 
-    service: str = setting("scripted", help='"scripted" (the character\'s own lines) or "openai" (any compatible API)')
+    service: str = setting(
+        "scripted", help='"scripted" (the character\'s own lines), "openai" (any compatible API) or "module:factory"'
+    )
     base_url: str = setting("https://api.openai.com/v1", help="address of the OpenAI-compatible API")
     model: str = setting("gpt-4.1-mini", help="model to ask for")
     api_key: str = setting("", help="key of the API", secret=True)
@@ -30,23 +32,36 @@ class LlmConfig:
 class SttConfig:
     """Who listens."""
 
-    service: str = setting("pocketsphinx", help='"pocketsphinx" (embedded) or "openai" (any compatible API)')
+    service: str = setting(
+        "pocketsphinx", help='"pocketsphinx" (embedded), "whisper", "openai" (any compatible API) or "module:factory"'
+    )
     workers: int = setting(1, help="recogniser processes; each hears one viewer at a time", minimum=1, maximum=64)
     base_url: str = setting("https://api.openai.com/v1", help="address of the OpenAI-compatible API")
     model: str = setting("gpt-4o-mini-transcribe", help="model to ask for")
     api_key: str = setting("", help="key of the API", secret=True)
     timeout_s: float = setting(5.0, help="a transcript that takes longer has failed", minimum=0.5, maximum=60)
+    whisper_model: str = setting("base.en", help="of faster-whisper: a name that it fetches, or a folder")
+    whisper_device: str = setting("auto", help='where whisper runs: "auto", "cpu" or "cuda"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TtsConfig:
     """Who speaks."""
 
-    service: str = setting("espeak", help='"espeak" (embedded) or "openai" (any compatible API)')
+    service: str = setting(
+        "espeak",
+        help='"espeak" (embedded), "piper", "kokoro", "http" (any server like Piper\'s), "openai" (any compatible API) '
+        'or "module:factory"',
+    )
     base_url: str = setting("https://api.openai.com/v1", help="address of the OpenAI-compatible API")
     model: str = setting("gpt-4o-mini-tts", help="model to ask for")
     voice: str = setting("coral", help="voice to ask the API for")
     api_key: str = setting("", help="key of the API", secret=True)
+    server_url: str = setting(
+        "", help="a server like Piper's that runs already; empty: piper and kokoro start one here"
+    )
+    server_voice: str = setting("", help="its voice; empty: en_US-lessac-medium for piper, af_heart for kokoro")
+    server_folder: Path = setting(Path("run/voices"), help="where the files of piper's and kokoro's voices are")
     timeout_s: float = setting(5.0, help="a clause that takes longer has failed", minimum=0.5, maximum=60)
     bitrate_bps: int = setting(28_000, help="of the Opus voice", minimum=12_000, maximum=64_000)
 
@@ -59,6 +74,7 @@ class TurnConfig:
     complete_s: float = setting(0.0, help="further silence when the user has finished", minimum=0, maximum=5)
     pause_s: float = setting(0.4, help="further silence when more may come", minimum=0, maximum=5)
     smart: bool = setting(True, help="whether a model judges by the sound where the words leave it open")
+    speculate: bool = setting(True, help="begin the answer at a pause, and throw it away if the user goes on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,5 +44,5 @@ def _services(options: argparse.Namespace) -> int:
         for report in reports:
             use = "configured" if report.configured else "available" if report.found else ""
             state = "found" if report.found else "missing"
-            sys.stdout.write(f"{report.role}  {report.name:<14}{use:<12}{state:<9}{report.why}\n")
+            sys.stdout.write(f"{report.role}  {report.name:<13} {use:<12}{state:<9}{report.why}\n")
     return 0 if all(report.found for report in reports if report.configured) else 1

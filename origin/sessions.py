@@ -17,6 +17,7 @@ from core.errors import FabricError, LocalProtocolError
 from core.fabric.bus import Bus
 from core.limits import ADOPTED_SILENCE_S_MAX
 from core.session.claims import MODE_AGENT, MODE_MIRROR
+from core.session.speculation import Outcome
 from core.speech.messages import Prepare, encode_prepare, prepare_subject
 from origin.agent.session import AgentSession
 from origin.dialogue.character import Character
@@ -90,6 +91,7 @@ class Sessions:
 
     Args:
         on_turn: told the marks of every answered turn.
+        on_guess: told what became of every answer that was begun early.
         on_count: told how many sessions there are after every change.
     """
 
@@ -99,11 +101,13 @@ class Sessions:
         bus: Bus,
         *,
         on_turn: Callable[[TurnMarks], None] = lambda marks: None,
+        on_guess: Callable[[Outcome], None] = lambda outcome: None,
         on_count: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._shared = shared
         self._bus = bus
         self._on_turn = on_turn
+        self._on_guess = on_guess
         self._on_count = on_count
         self._held: dict[str, _Session] = {}
         self._reapers: set[asyncio.Task[None]] = set()
@@ -152,7 +156,13 @@ class Sessions:
         if mode == MODE_AGENT:
             return AgentSession(session_id, character, self._shared, self._bus, open_s_max=open_s_max)
         return DialogueSession(
-            session_id, character, self._shared, self._bus, on_turn=self._on_turn, open_s_max=open_s_max
+            session_id,
+            character,
+            self._shared,
+            self._bus,
+            on_turn=self._on_turn,
+            on_guess=self._on_guess,
+            open_s_max=open_s_max,
         )
 
     async def go_on(self, session_id: str, character: Character, mode: str, *, epoch: int, on_ended: Ended) -> None:
@@ -167,6 +177,7 @@ class Sessions:
                 self._shared,
                 self._bus,
                 on_turn=self._on_turn,
+                on_guess=self._on_guess,
                 idle_s_max=ADOPTED_SILENCE_S_MAX,
                 resumed_epoch=epoch,
                 generation=epoch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -10,7 +11,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
-from prometheus_client import CollectorRegistry, GCCollector, Info, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, Info, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 __all__ = ["LOG_FORMATS", "LineFormatter", "configure_logging", "metrics_registry", "redact", "render_metrics"]
@@ -154,8 +155,17 @@ def metrics_registry(process: str, version: str) -> CollectorRegistry:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
+    tasks = Gauge("process_asyncio_tasks", "Tasks of the event loop, that of the answer among them", registry=registry)
+    tasks.set_function(_count_tasks)
     Info("visavis_build", "What runs here", registry=registry).info({"process": process, "version": version})
     return registry
+
+
+def _count_tasks() -> float:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # no event loop runs here
+        return 0.0
 
 
 def render_metrics(registry: CollectorRegistry, accept: str = "") -> tuple[str, bytes]:

@@ -260,7 +260,8 @@ class SpeechPacket(_DownMessage, frozen=True, kw_only=True, tag="speech"):
     Attributes:
         index: 0, 1, 2 … within the utterance; its first sample is at index · 960 ticks.
         opus: one 20 ms Opus packet (mono, 48 kHz).
-        phonemes: spans that *start* in this packet's 20 ms, ends may lie far ahead.
+        phonemes: spans that *start* in this packet's 20 ms, or a little earlier where they became known late; ends may
+            lie far ahead.
         log_mel: 40 bytes, see core.speech.features; b"" when the origin has no PCM.
     """
 

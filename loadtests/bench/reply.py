@@ -1,5 +1,5 @@
 """How quickly the character reacts and answers, and whether its lips fit: many spoken questions, each measured at the
-viewer."""
+viewer; and how that compares with a bare Pipecat bot (`_first_audio.py` says how, and with which settings)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigError
 from loadtests.audio import read_audio
+from loadtests.bench._first_audio import bot, compare, summarise_first_audio
 from loadtests.bench.harness import Result, percentile
 from loadtests.questions import Question, render
 from loadtests.signals import word_errors
@@ -26,7 +27,17 @@ from loadtests.stack import local_stack
 from loadtests.turn import Turn, ask, settle
 from loadtests.viewer import Viewer, ViewerError, find_origin
 
-__all__ = ["DESCRIPTION", "Asked", "add_arguments", "edge_added_ms_p99", "make_questions", "run", "summarise"]
+__all__ = [
+    "DESCRIPTION",
+    "Asked",
+    "add_arguments",
+    "edge_added_ms_p99",
+    "guesses",
+    "hit_ratio",
+    "make_questions",
+    "run",
+    "summarise",
+]
 
 DESCRIPTION = "Spoken questions: first motion, first sound, what the edge adds, lip-sync offset, false reactions"
 
@@ -35,6 +46,9 @@ _QUESTIONS: Final = 30
 _PER_SESSION: Final = 5
 """A new session after this many, so that setting one up is exercised too."""
 _ANSWER_S_MAX: Final = 10.0
+_PAIRS: Final = 12
+_QUICK_PAIRS: Final = 2
+"""Questions that are also asked of a Pipecat bot."""
 _LISTEN_S: Final = 2.5
 """Of each answer, which is then interrupted: long enough to judge lips and packets by."""
 
@@ -74,6 +88,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pop", metavar="URL", help="measure this POP instead of starting an origin and a POP")
     parser.add_argument("--origin", metavar="URL", help="its origin (default: what the POP says)")
     parser.add_argument("--questions", type=int, metavar="N", help=f"how many ({_QUESTIONS}; {_QUICK_QUESTIONS} quick)")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        metavar="N",
+        help=f"questions that a bare Pipecat bot is asked too ({_PAIRS}; {_QUICK_PAIRS} quick; 0: none)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of voices, rates, pauses and noise (1)")
 
 
@@ -90,12 +110,56 @@ def run(options: argparse.Namespace) -> Result:
         sounds = {question.name: read_audio(files[question.name], length_s_max=60.0) for question in questions}
     with _target(options) as (pop, origin):
         try:
-            before = _edge_histogram(pop)
+            before, guessed = _edge_histogram(pop), guesses(origin)
             asked = asyncio.run(_ask_all(questions, sounds, pop=pop, origin=origin))
-            after = _edge_histogram(pop)
+            after, outcomes = _edge_histogram(pop), guesses(origin)
+            compared = _compare(options, questions, sounds, pop=pop, origin=origin)
         except ViewerError as error:
             raise ConfigError(str(error)) from error
-    return summarise(asked, {bound: count - before.get(bound, 0.0) for bound, count in after.items()})
+    result = summarise(asked, {bound: count - before.get(bound, 0.0) for bound, count in after.items()})
+    outcomes = {name: count - guessed.get(name, 0.0) for name, count in outcomes.items()}
+    extra, pairs = compared if compared is not None else ({}, [])
+    return Result(
+        figures={**result.figures, **hit_ratio(outcomes), **extra},
+        details={**result.details, "guesses": outcomes, "pairs": pairs},
+    )
+
+
+def _compare(
+    options: argparse.Namespace,
+    questions: list[Question],
+    sounds: dict[str, NDArray[np.float32]],
+    *,
+    pop: str,
+    origin: str,
+) -> tuple[dict[str, float], list[Any]] | None:
+    count = options.pairs if options.pairs is not None else (_QUICK_PAIRS if options.quick else _PAIRS)
+    if not count:
+        return None
+    names = [questions[index % len(questions)].name for index in range(count)]
+    with bot() as other:
+        found = asyncio.run(compare(names, sounds, origin=origin, pop=pop, other=other, timeout_s=_ANSWER_S_MAX))
+    return summarise_first_audio(found)
+
+
+def guesses(origin: str) -> dict[str, float]:
+    """Outcome → answers that were begun at a pause, of the origin since it started (Prometheus)."""
+    try:
+        text = httpx.get(f"{origin}/metrics", timeout=5.0, trust_env=False).text
+    except httpx.HTTPError:
+        return {}
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        if line.startswith("origin_guesses_total{"):
+            labels, _, value = line.rpartition(" ")
+            found[labels.partition('outcome="')[2].partition('"')[0]] = float(value)
+    return found
+
+
+def hit_ratio(outcomes: dict[str, float]) -> dict[str, float]:
+    """Share of the guesses that were confirmed; nothing where nothing was guessed."""
+    total = sum(outcomes.values())
+    return {"speculation_hit_ratio": outcomes.get("confirmed", 0.0) / total, "guesses": total} if total else {}
 
 
 def make_questions(count: int, seed: int) -> list[Question]:

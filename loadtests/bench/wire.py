@@ -1,4 +1,4 @@
-"""What a frame costs on the wire: bytes, error and time, on the motion that a POP really sends.
+"""What a frame costs on the wire: bytes, error and time, on the motion that a POP really sends, beside other framings.
 
 espeak-ng speaks sentences (in a process of its own: `python -m loadtests.bench.wire --speak`), the POP's animator moves
 the face to them, and every frame of speech is encoded against the one that a viewer acknowledged five frames before.
@@ -13,11 +13,10 @@ import subprocess
 import sys
 import time
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Final
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from core.avatar.frame import AnimationFrame
@@ -29,6 +28,7 @@ from core.wire.access_unit import AccessUnit, AccessUnitFlags, encode_access_uni
 from core.wire.frame_codec import FrameDecoder, FrameEncoder
 from core.wire.opus_padding import silence
 from edge.animator import Animator, AnimatorRow
+from loadtests.bench._wire_formats import compare_formats
 from loadtests.bench.harness import Result, percentile
 
 DESCRIPTION = "bytes, error and time of a frame in speech"
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> Result:
     motion = _animate(_spoken(len(voices)), options.seed)
     main = _measure(motion, LAG)
     speech_frames = [frame for frame, speaks in zip(motion.frames, motion.speech, strict=True) if speaks]
-    protobuf = statistics.fmean(_protobuf_sizes(speech_frames))
+    others = compare_formats(speech_frames)
     count = len(main.frame_bytes)
     passes = [main, *(_measure(motion, LAG) for _ in range(2))]
     mean = statistics.fmean(main.frame_bytes)
@@ -101,8 +101,7 @@ def run(options: argparse.Namespace) -> Result:
         "rmse": (main.squared_error / (52 * count)) ** 0.5,
         "encode_us": _undisturbed_us([p.encode_s for p in passes]),
         "decode_us": _undisturbed_us([p.decode_s for p in passes]),
-        "ratio_bytes_vs_protobuf": protobuf / mean,
-    }
+    } | {f"ratio_bytes_vs_{name}": other.mean_bytes / mean for name, other in others.items()}
     details = {
         "motion": "espeak-ng speech, moved by edge.animator (coarticulation and behaviours), 50 frames/s",
         "voices": [name for name, _ in voices],
@@ -118,7 +117,10 @@ def run(options: argparse.Namespace) -> Result:
         },
         "joint_error_deg_max": main.joint_error_deg_max,
         "access_unit_overhead_bytes": len(encode_access_unit(unit, silence())) - len(silence()) - round(mean),
-        "protobuf_mean_bytes": protobuf,
+        "formats": {
+            "visavis": {"mean_bytes": mean, "encode_us": figures["encode_us"], "decode_us": figures["decode_us"]}
+        }
+        | {name: asdict(other) for name, other in others.items()},
         "by_lag": {str(lag): _summary(_measure(motion, lag)) for lag in _LAGS},
         "all_from_rest_pose": _summary(_measure(motion, None)),
     }
@@ -167,31 +169,6 @@ def _measure(motion: _Motion, lag: int | None) -> _Measured:
         if cosine.min() > 0.5:
             result.joint_error_deg_max = max(result.joint_error_deg_max, float(np.degrees(2.0 * sine)))
     return result
-
-
-def _protobuf_sizes(frames: list[AnimationFrame]) -> list[int]:
-    """The same frames as packed floats in proto3: what a schema-first engineer would send."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="frame.proto", package="bench", syntax="proto3")
-    message = file.message_type.add(name="Frame")
-    message.field.add(name="sequence_number", number=1, type=field.TYPE_UINT32, label=field.LABEL_OPTIONAL)
-    message.field.add(name="weights", number=2, type=field.TYPE_FLOAT, label=field.LABEL_REPEATED)
-    message.field.add(name="joints", number=3, type=field.TYPE_FLOAT, label=field.LABEL_REPEATED)
-    message.field.add(name="sync_score", number=4, type=field.TYPE_FLOAT, label=field.LABEL_OPTIONAL)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    kind: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("bench.Frame"))
-    return [
-        len(
-            kind(
-                sequence_number=number,
-                weights=frame.weights.tolist(),
-                joints=frame.joints.ravel().tolist(),
-                sync_score=frame.sync_score,
-            ).SerializeToString()
-        )
-        for number, frame in enumerate(frames)
-    ]
 
 
 def _animate(utterances: list[_Utterance], seed: int) -> _Motion:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipecat.frames.frames import DataFrame, SystemFrame
+from pipecat.frames.frames import DataFrame, InterruptionFrame, SystemFrame
 
 from core.speech.messages import PhonemeSpan, WordSpan
+from origin.dialogue.answer import Answer
 from origin.dialogue.character import Feeling
+from origin.dialogue.live_times import LiveTimes
 
 __all__ = [
+    "AnswerFrame",
     "BargeInFrame",
     "ClauseTimesFrame",
     "FaultFrame",
+    "GuessDroppedFrame",
     "MoodFrame",
     "ResumeFrame",
     "TurnEndedFrame",
@@ -22,15 +26,31 @@ __all__ = [
 
 
 @dataclass
+class AnswerFrame(DataFrame):
+    """Everything after it, up to the next one, belongs to this answer."""
+
+    answer: Answer = field(default_factory=Answer)
+
+
+@dataclass
+class GuessDroppedFrame(InterruptionFrame):
+    """Empties the stages of an answer that nobody has heard; what the viewer still hears of an earlier one goes on."""
+
+
+@dataclass
 class ClauseTimesFrame(DataFrame):
     """A clause whose sound follows: its text, and its words and phonemes on its own 48 kHz clock.
 
     Comes before the clause's first TTSAudioRawFrame, from services that know the times in advance.
+
+    Attributes:
+        live: in place of words and phonemes, where they become better while the sound comes in.
     """
 
     text: str = ""
     words: tuple[WordSpan, ...] = ()
     phonemes: tuple[PhonemeSpan, ...] = ()
+    live: LiveTimes | None = None
 
 
 @dataclass

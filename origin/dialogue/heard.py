@@ -43,6 +43,11 @@ class SpokenUtterance:
         text, start, _, words = self.clauses[-1]
         self.clauses[-1] = (text, start, end, words)
 
+    def retime(self, index: int, words: tuple[WordSpan, ...]) -> None:
+        """It is known better now when the words of one clause sound."""
+        text, start, end, _ = self.clauses[index]
+        self.clauses[index] = (text, start, max(end, words[-1].end), words)
+
     @property
     def end(self) -> int:
         """The tick after its last word."""

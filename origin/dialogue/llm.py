@@ -7,7 +7,6 @@ import logging
 import random
 from typing import Any, Final
 
-from openai import APIConnectionError, APIError, APITimeoutError
 from pipecat.frames.frames import (
     Frame,
     LLMContextFrame,
@@ -21,10 +20,12 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.services.settings import LLMSettings
 
+from origin.dialogue.answer import Answer
 from origin.dialogue.character import Character, Intent
 from origin.dialogue.clauses import split_clauses
-from origin.dialogue.frames import FaultFrame, MoodFrame
+from origin.dialogue.frames import AnswerFrame, FaultFrame, MoodFrame
 from origin.dialogue.matcher import Matcher
+from origin.dialogue.service_faults import explain, is_slow
 
 __all__ = ["GuardedOpenAILLMService", "ScriptedLLMService", "last_user_text"]
 
@@ -58,12 +59,18 @@ class ScriptedLLMService(LLMService[Any]):
         self._random = random.Random(seed)
         self._line_indices: dict[str, int] = {}
         self._last: Intent | None = None
+        self._answer = Answer()
+        self._before: tuple[Intent | None, dict[str, int]] = (None, {})
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """See LLMService."""
         await super().process_frame(frame, direction)
         if not isinstance(frame, LLMContextFrame):
+            if isinstance(frame, AnswerFrame):
+                self._begin(frame.answer)
             await self.push_frame(frame, direction)
+            return
+        if not self._answer.wanted:
             return
         await self.push_frame(LLMFullResponseStartFrame())
         mood, line = self.answer(last_user_text(frame.context))
@@ -71,6 +78,12 @@ class ScriptedLLMService(LLMService[Any]):
         for clause in split_clauses(line):
             await self.push_frame(LLMTextFrame(clause + "\n"))
         await self.push_frame(LLMFullResponseEndFrame())
+
+    def _begin(self, answer: Answer) -> None:
+        """What an answer has changed that nobody heard is as it was before."""
+        if not self._answer.valid and not self._answer.audible:
+            self._last, self._line_indices = self._before
+        self._answer, self._before = answer, (self._last, dict(self._line_indices))
 
     def answer(self, text: str) -> tuple[str, str]:
         """Mood and line for what the user said."""
@@ -93,7 +106,9 @@ class ScriptedLLMService(LLMService[Any]):
 
 
 class GuardedOpenAILLMService(OpenAILLMService):
-    """Pipecat's OpenAI service with a spoken way out: down, slow or broken in the middle, the character says so.
+    """Pipecat's OpenAI service with a spoken way out: down, slow, overloaded or broken off, the character says so.
+
+    A guess that fails is silent: the question is asked again when the turn ends.
 
     Args:
         character: whose persona and apologies.
@@ -122,29 +137,42 @@ class GuardedOpenAILLMService(OpenAILLMService):
         self._first_token_s = first_token_s
         self._stall_s = stall_s
         self._watch: asyncio.Timeout | None = None
+        self._answer = Answer()
+        self._said = False
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """See LLMService."""
+        if isinstance(frame, AnswerFrame):
+            self._answer = frame.answer
+        elif isinstance(frame, LLMContextFrame) and not self._answer.wanted:
+            return
+        await super().process_frame(frame, direction)
 
     async def _push_llm_text(self, text: str) -> None:
         if self._watch is not None:
             self._watch.reschedule(asyncio.get_running_loop().time() + self._stall_s)
+        self._said = self._said or bool(text.strip())
         await super()._push_llm_text(text)
 
     async def _process_context(self, context: LLMContext) -> None:
+        self._said = False
         try:
             async with asyncio.timeout(self._first_token_s) as self._watch:
                 await super()._process_context(context)
-        except (TimeoutError, APITimeoutError):
-            await self._apologise("llm-slow", "The language model does not answer in time.")
-        except APIConnectionError:
-            await self._apologise("llm-failed", "The language model cannot be reached.")
-        except (APIError, OSError, ValueError, RuntimeError) as error:
+            if not self._said:
+                await self._apologise("llm-failed", "The language model said nothing.")
+        except Exception as error:  # a broken stream raises what its HTTP library calls it
             # Only the kind of error: its text may quote the conversation.
-            _log.warning("the language model failed: %s", type(error).__name__)
-            await self._apologise("llm-failed", "The language model failed.")
+            _log.warning("the language model: %s", type(error).__name__)
+            code = "llm-slow" if is_slow(error) else "llm-failed"
+            await self._apologise(code, explain("The language model", error, begun=self._said))
         finally:
             self._watch = None
 
     async def _apologise(self, code: str, message: str) -> None:
         _log.warning("%s", message)
+        if self._answer.fail():
+            return
         await self.push_frame(FaultFrame(code=code, message=message))
         await self.push_frame(MoodFrame(feeling=self._character.feeling("sorry")))
         await self.push_frame(LLMTextFrame("\n" + self._character.apologies[code] + "\n"))

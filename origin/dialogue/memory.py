@@ -79,8 +79,8 @@ def take_snapshot(
     return Memory(
         messages=tuple((str(message["role"]), str(message.get("content") or "")) for message in messages),
         phase=state.phase,
-        answer=tuple(state.answer),
-        answer_whole=state.answer_whole,
+        answer=tuple(state.answer) if state.under_way.valid else (),
+        answer_whole=state.answer_whole and state.under_way.valid,
         spoken=None if spoken is None else _Spoken(spoken.id, spoken.heard_until, tuple(spoken.clauses)),
         opened=opened,
         bitrate_bps=0 if encoding is None else encoding.bitrate_bps,

@@ -10,14 +10,21 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import soxr
 
-from core.limits import MEDIA_CLOCK_HZ, PHONEMES_PER_PACKET_MAX, SPEECH_AHEAD_S_MAX, TICK_S, TICK_SAMPLES
+from core.limits import (
+    ESTIMATED_AHEAD_S_MAX,
+    MEDIA_CLOCK_HZ,
+    PHONEMES_PER_PACKET_MAX,
+    SPEECH_AHEAD_S_MAX,
+    TICK_S,
+    TICK_SAMPLES,
+)
 from core.speech.features import LogMelStream
 from core.speech.messages import (
     DownMessage,
@@ -30,6 +37,7 @@ from core.speech.messages import (
     WordSpan,
 )
 from origin.dialogue.heard import SpokenUtterance, Utterances
+from origin.dialogue.live_times import LiveTimes
 from origin.dialogue.opus_voice import VoiceEncoder, VoiceEncoding
 
 __all__ = ["OutgoingVoice"]
@@ -39,6 +47,25 @@ _BURST_PACKETS: Final = 8
 """After so many packets in a row other sessions get their turn."""
 _PIECE_S: Final = 0.2
 """Sound is prepared in pieces of this length: a minute at once would keep everybody else waiting."""
+
+
+@dataclass(slots=True)
+class _LiveClause:
+    """A clause whose times become better.
+
+    Attributes:
+        number: of its utterance's clauses.
+        start: its tick 0 on the utterance's clock.
+        times: as they are known by now.
+        waiting: its phonemes that no packet has taken yet, in order, each with its place among the clause's sounds.
+        sent: how many of its sounds have left; whatever becomes known later, they are not sent again.
+    """
+
+    number: int
+    start: int
+    times: LiveTimes
+    waiting: deque[tuple[int, PhonemeSpan]] = field(default_factory=deque)
+    sent: int = 0
 
 
 class _Open:
@@ -55,6 +82,7 @@ class _Open:
         self.pcm = np.zeros(0, np.int16)
         self.packets = 0
         self.phonemes: deque[PhonemeSpan] = deque()
+        self.live: _LiveClause | None = None
         self.due = now
         self.untimed = False
         self._part = b""
@@ -96,6 +124,12 @@ class _Open:
 
     def push_mel(self, pcm: _Samples) -> None:
         self.mel_frames.extend(frame.tobytes() for frame in self.mel.push(pcm.astype(np.float32) / 32768.0))
+
+    @property
+    def settled(self) -> bool:
+        """The phonemes of the next packet will not be known any better."""
+        live = self.live
+        return live is None or (self.packets + 1) * TICK_SAMPLES <= live.start + live.times.settled_until
 
     @property
     def end(self) -> int:
@@ -157,8 +191,9 @@ class OutgoingVoice:
             words, phonemes: on the clause's own clock; none: they are unknown, and it lasts until the next one.
         """
         current = self._current()
+        self._settle(current)
         start = current.end
-        words = tuple(WordSpan(word.text, word.start + start, word.end + start) for word in words)
+        words = _words_from(words, start)
         current.phonemes.extend(
             PhonemeSpan(span.symbol, span.start + start, span.end + start, span.stress) for span in phonemes
         )
@@ -166,10 +201,47 @@ class OutgoingVoice:
         current.untimed = not words
         self._publish(ReplyText(utterance_id=current.spoken.id, text=text, words=words))
 
+    def say_live(self, text: str, live: LiveTimes) -> None:
+        """A clause whose sound follows what came so far and whose times become better: what has not left yet follows
+        them, and so does what is known to have been heard."""
+        current = self._current()
+        self._settle(current)
+        clause = _LiveClause(len(current.spoken.clauses), current.end, live)
+        words = _words_from(live.words, clause.start)
+        current.spoken.add(text, clause.start, words[-1].end if words else clause.start, words)
+        current.untimed = True
+        current.live = clause
+        self._publish(ReplyText(utterance_id=current.spoken.id, text=text, words=words))
+        live.follow(lambda: self._revise(current, clause))
+        self._revise(current, clause)
+
+    def _revise(self, current: _Open, clause: _LiveClause) -> None:
+        live = clause.times
+        if live.words:
+            current.spoken.retime(clause.number, _words_from(live.words, clause.start))
+        if self._open is not current or current.live is not clause:
+            return  # all of it has left
+        # What has left is not audible yet: its sounds come in time as long as their packets wait at the POP.
+        ahead = round(max(0.0, current.due - self._now()) * MEDIA_CLOCK_HZ)
+        audible = current.packets * TICK_SAMPLES - ahead
+        clause.waiting.clear()
+        sounds = 0
+        for span in live.phonemes:
+            start, end = span.start + clause.start, span.end + clause.start
+            if sounds >= clause.sent and end > audible:
+                clause.waiting.append((sounds, PhonemeSpan(span.symbol, start, end, span.stress)))
+            sounds += bool(span.symbol)
+
+    def _settle(self, current: _Open) -> None:
+        """The next clause begins: what the last one has left over goes on as it is."""
+        clause, current.live = current.live, None
+        if clause is not None:
+            current.phonemes.extend(span for _, span in clause.waiting)
+
     def say_at(self, words: tuple[WordSpan, ...]) -> None:
         """Words anywhere in the utterance, on the clock of its sound."""
         current = self._current()
-        words = tuple(WordSpan(word.text, word.start + current.delay, word.end + current.delay) for word in words)
+        words = _words_from(words, current.delay)
         text = " ".join(word.text for word in words)
         current.spoken.add(text, words[0].start, words[-1].end, words)
         current.untimed = False
@@ -256,11 +328,12 @@ class OutgoingVoice:
     async def _pace(self, current: _Open) -> None:
         """Wait until the next packet is at most SPEECH_AHEAD_S_MAX ahead of real time."""
         now = self._now()
+        ahead_s_max = SPEECH_AHEAD_S_MAX if current.settled else ESTIMATED_AHEAD_S_MAX
         # A language model that paused has used up what was ahead; the rest is not sent as a burst to catch up.
         current.due = max(current.due, now)
         ahead_s = current.due - now
-        if ahead_s > SPEECH_AHEAD_S_MAX - TICK_S:
-            await asyncio.sleep(ahead_s - (SPEECH_AHEAD_S_MAX - TICK_S))
+        if ahead_s > ahead_s_max - TICK_S:
+            await asyncio.sleep(ahead_s - (ahead_s_max - TICK_S))
         elif current.packets % _BURST_PACKETS == _BURST_PACKETS - 1:
             await asyncio.sleep(0)
         current.due += TICK_S
@@ -271,6 +344,11 @@ class OutgoingVoice:
         phonemes: list[PhonemeSpan] = []
         while current.phonemes and current.phonemes[0].start < until and len(phonemes) < PHONEMES_PER_PACKET_MAX:
             phonemes.append(current.phonemes.popleft())
+        live = current.live
+        while live and live.waiting and live.waiting[0][1].start < until and len(phonemes) < PHONEMES_PER_PACKET_MAX:
+            number, span = live.waiting.popleft()
+            live.sent = number + bool(span.symbol)
+            phonemes.append(span)
         self._publish(
             SpeechPacket(
                 utterance_id=current.spoken.id,
@@ -283,3 +361,8 @@ class OutgoingVoice:
         if not current.packets:
             self._on_first_packet()
         current.packets += 1
+
+
+def _words_from(words: Iterable[WordSpan], start: int) -> tuple[WordSpan, ...]:
+    """On a clock that began `start` ticks earlier."""
+    return tuple(WordSpan(word.text, word.start + start, word.end + start) for word in words)

@@ -1,7 +1,7 @@
 """Which Pipecat service listens, thinks and speaks: a name in the configuration, a factory here.
 
-Another vendor is one factory more: `STT["deepgram"] = …`. A factory gets what all sessions share and the session's
-character, and gives a service of its own to every session.
+A factory gets what all sessions share and the session's character, and gives a service of its own to every session. Any
+other service of Pipecat's is named as "module:factory", see `plugged.py`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,21 @@ from core.errors import ConfigError
 from core.host.entropy import Entropy
 from core.limits import MEDIA_CLOCK_HZ
 from origin.config import OriginConfig
-from origin.dialogue.character import Character
+from origin.dialogue.aligner import Aligner
+from origin.dialogue.character import Character, Voice
+from origin.dialogue.clause_stock import ClauseStock
+from origin.dialogue.clause_timer import Pace
 from origin.dialogue.detector import load_detector
 from origin.dialogue.ending import EndingJudge
+from origin.dialogue.local_voices import SERVED, is_served, local_command, missing
 from origin.dialogue.matcher import Matcher
+from origin.dialogue.openings import Openings, apologies, own_openings
+from origin.dialogue.plugged import Role, is_plugged, load_factory, plug
 from origin.dialogue.stt import SAMPLE_RATE_HZ, EarPool
-from origin.dialogue.tts import SpeechFailedError, VoiceWorker
+from origin.dialogue.timing import ClauseTiming
+from origin.dialogue.tts import SpeechFailedError, VoiceWorker, opening_of
+from origin.dialogue.voice_server import VoiceServer
+from origin.dialogue.worker_messages import Clause
 from origin.dialogue.worker_process import WorkerGoneError
 
 __all__ = ["LLM", "STT", "TTS", "Shared", "check_services", "espeak_installed"]
@@ -34,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _WARM_UP_BYTES: Final = 32_000
 _REHEARSAL: Final = "Hello, could you please tell me what there is to see?"
+_SERVER_S_MAX: Final = 60.0
 _NO_KEY: Final = "none"
 """The OpenAI client insists on some key; servers of one's own need none."""
 
@@ -46,6 +56,12 @@ class Shared:
         ears, voice: the embedded workers, None when others are configured.
         ending: judges by the sound whether a turn is over, None when nobody does.
         matchers: one per character.
+        openings: one per character.
+        on_opening: told of every first clause of an answer whether its sound was there already.
+        aligner: finds phonemes in sound, None while the voice needs none.
+        server: of a voice that runs beside the origin, None when none does.
+        whisper: its model, None while nobody needs it.
+        pace: of the voice, where it has to be learnt.
     """
 
     config: OriginConfig
@@ -55,9 +71,19 @@ class Shared:
     voice: VoiceWorker | None = None
     ending: EndingJudge | None = None
     matchers: dict[str, Matcher] = field(default_factory=dict)
+    openings: dict[str, Openings] = field(default_factory=dict)
+    on_opening: Callable[[bool], None] = lambda found: None
+    aligner: Aligner | None = None
+    pace: Pace = field(default_factory=Pace)
+    server: VoiceServer | None = None
+    whisper: Any = None
+    _warming: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.matchers = {name: Matcher(character) for name, character in self.characters.items()}
+        self.openings = self.openings or {
+            name: Openings(on_look=lambda found: self.on_opening(found)) for name in self.characters
+        }
 
     async def start(self) -> None:
         """Start the workers that the configuration asks for, and load what sessions need. Idempotent."""
@@ -71,6 +97,10 @@ class Shared:
             loading.append(self.ears.start())
         if self.config.turn.smart and self.ending is None:
             loading.append(self._load_ending())
+        if self.config.stt.service == "whisper" and self.whisper is None:
+            loading.append(self._load_whisper())
+        if self.config.tts.service != "espeak":
+            loading.append(self._prepare_voice())
         await asyncio.gather(*loading)
         if not loading:
             return
@@ -78,6 +108,51 @@ class Shared:
             await self._rehearse()
         except (SpeechFailedError, WorkerGoneError) as error:
             _log.warning("the rehearsal failed, the first answer will be slow: %s", error)
+        if self.config.tts.service == "espeak" and self._warming is None:
+            self._warming = asyncio.get_running_loop().create_task(self._warm_openings(), name="openings")
+
+    async def _warm_openings(self) -> None:
+        """Have the characters' own openings spoken; a clause takes a few milliseconds of the voice's process."""
+        assert self.voice is not None
+        try:
+            for character in self.characters.values():
+                openings = self.openings[character.id]
+                for text in apologies(character):
+                    openings.keep_apology(text, opening_of(await self.voice.speak(text, character.voice)))
+                for text in own_openings(character):
+                    if text not in openings:
+                        openings.keep(text, opening_of(await self.voice.speak(text, character.voice)))
+        except (SpeechFailedError, WorkerGoneError) as error:
+            _log.warning("openings are not ready, they are spoken when they are needed: %s", error)
+
+    async def _prepare_voice(self) -> None:
+        """What a voice from elsewhere needs: its server, and whoever finds its phonemes."""
+        config = self.config.tts
+        if self.aligner is None and aligner_installed():
+            self.aligner = Aligner()
+            self.aligner.start()
+        if config.service in ("kokoro", "piper") and not config.server_url and self.server is None:
+            language = self.characters[self.config.character].voice.name
+            self.server = VoiceServer(lambda port: local_command(config, language, port))
+            self.server.start()
+            if not await self.server.wait_up(_SERVER_S_MAX):
+                _log.error("the server of the voice %s does not come up; its log says more", config.service)
+        try:
+            await self.phonemiser()
+        except WorkerGoneError as error:
+            _log.warning("the voice has no phonemes yet: %s", error)
+
+    async def _load_whisper(self) -> None:
+        from origin.dialogue.whisper import load_model
+
+        self.whisper = await asyncio.to_thread(load_model, self.config.stt)
+
+    def service(self, role: Role, character: Character) -> FrameProcessor:
+        """The service of a session. Raises: ConfigError: a factory of one's own that does not work."""
+        section = getattr(self.config, role)
+        if is_plugged(section.service):
+            return plug(role, section, character)
+        return _KNOWN[role][section.service](self, character)
 
     async def phonemiser(self) -> VoiceWorker | None:
         """The embedded voice, to tell how words sound: started when first needed, None where it is not installed."""
@@ -87,6 +162,27 @@ class Shared:
             self.voice = VoiceWorker(self.config.tts.timeout_s)
             await self.voice.start()
         return self.voice
+
+    def timing(self, voice_service: FrameProcessor, character: Character) -> list[FrameProcessor]:
+        """What comes after the voice in a pipeline: nothing after one that gives the times of its phonemes.
+
+        Nor after one that times its words itself: such services take the next clause while the last one still sounds,
+        and nobody could tell which sound is whose. Pipecat lets those, and only those, push no whole texts.
+        """
+        if self.config.tts.service == "espeak" or not getattr(voice_service, "_push_text_frames", True):
+            return []
+        aligner = self.aligner if Aligner.knows(character.voice.name) else None
+        voice = Voice(name=character.voice.name)
+
+        async def pronounce(text: str) -> Clause | None:
+            try:
+                worker = await self.phonemiser()
+                return None if worker is None else await worker.speak(text, voice, silent=True)
+            except (SpeechFailedError, WorkerGoneError) as error:
+                _log.warning("a clause has no phonemes: %s", error)
+                return None
+
+        return [ClauseTiming(pronounce, aligner, self.pace)]
 
     async def _rehearse(self) -> None:
         """Let the ears hear the voice once: what a recogniser reads of its models when it first hears speech takes a
@@ -108,9 +204,13 @@ class Shared:
 
     async def aclose(self) -> None:
         """End the workers, all at the same time."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         if self.ending is not None:
             self.ending.close()
-        await asyncio.gather(*(part.aclose() for part in (self.ears, self.voice) if part is not None))
+        parts = (self.ears, self.voice, self.aligner, self.server)
+        await asyncio.gather(*(part.aclose() for part in parts if part is not None))
 
 
 Factory = Callable[[Shared, Character], FrameProcessor]
@@ -124,15 +224,9 @@ def _pocketsphinx(shared: Shared, character: Character) -> FrameProcessor:
 
 
 def _openai_stt(shared: Shared, character: Character) -> FrameProcessor:
-    from pipecat.services.openai.stt import OpenAISTTService
+    from origin.dialogue.openai_ears import GuardedOpenAISTTService
 
-    config = shared.config.stt
-    return OpenAISTTService(
-        api_key=config.api_key or _NO_KEY,
-        base_url=config.base_url,
-        settings=OpenAISTTService.Settings(model=config.model),
-        ttfs_p99_latency=config.timeout_s,
-    )
+    return GuardedOpenAISTTService(shared.config.stt, shared.config.stt.api_key or _NO_KEY)
 
 
 def _scripted(shared: Shared, character: Character) -> FrameProcessor:
@@ -159,37 +253,63 @@ def _espeak(shared: Shared, character: Character) -> FrameProcessor:
     from origin.dialogue.tts import EspeakTTSService
 
     assert shared.voice is not None
-    return EspeakTTSService(shared.voice, character.voice)
+    stock = ClauseStock(shared.openings[character.id], character.apologies["tts-failed"])
+    return EspeakTTSService(shared.voice, character.voice, stock)
 
 
 def _openai_tts(shared: Shared, character: Character) -> FrameProcessor:
-    from pipecat.services.openai.tts import OpenAITTSService
+    from origin.dialogue.openai_voice import GuardedOpenAITTSService
 
     config = shared.config.tts
-    return OpenAITTSService(
-        api_key=config.api_key or _NO_KEY,
-        base_url=config.base_url,
-        settings=OpenAITTSService.Settings(model=config.model, voice=config.voice),
-    )
+    return GuardedOpenAITTSService(config, config.api_key or _NO_KEY, character, shared.openings[character.id])
 
 
-STT: Final[dict[str, Factory]] = {"pocketsphinx": _pocketsphinx, "openai": _openai_stt}
+def _whisper(shared: Shared, character: Character) -> FrameProcessor:
+    from origin.dialogue.whisper import SharedWhisperSTTService
+
+    return SharedWhisperSTTService(shared.whisper, shared.config.stt)
+
+
+def _http_voice(shared: Shared, character: Character) -> FrameProcessor:
+    from origin.dialogue.http_voice import HttpVoiceTTSService
+
+    config = shared.config.tts
+    server = shared.server
+    url = (lambda: config.server_url) if server is None else (lambda: server.url)
+    return HttpVoiceTTSService(url, config.server_voice, config.timeout_s)
+
+
+STT: Final[dict[str, Factory]] = {"pocketsphinx": _pocketsphinx, "openai": _openai_stt, "whisper": _whisper}
 LLM: Final[dict[str, Factory]] = {"scripted": _scripted, "openai": _openai_llm}
-TTS: Final[dict[str, Factory]] = {"espeak": _espeak, "openai": _openai_tts}
+TTS: Final[dict[str, Factory]] = {
+    "espeak": _espeak,
+    "openai": _openai_tts,
+    **dict.fromkeys(SERVED, _http_voice),
+}
+_KNOWN: Final[dict[Role, dict[str, Factory]]] = {"stt": STT, "llm": LLM, "tts": TTS}
 
 
 def check_services(config: OriginConfig) -> None:
-    """Raises: ConfigError: a service nobody knows, or a missing optional package."""
-    groups: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("stt", config.stt.service, STT),
-        ("llm", config.llm.service, LLM),
-        ("tts", config.tts.service, TTS),
-    )
-    for group, name, known in groups:
-        if name not in known:
-            raise ConfigError(f"origin.{group}.service is {name!r}; known are {', '.join(sorted(known))}")
+    """Raises: ConfigError: a service nobody knows, or something that one needs is missing."""
+    for role, known in _KNOWN.items():
+        name = getattr(config, role).service
+        if is_plugged(name):
+            load_factory(role, name)
+        elif name not in known:
+            raise ConfigError(
+                f'origin.{role}.service is {name!r}; known are {", ".join(sorted(known))}, and "module:factory"'
+            )
     if config.tts.service == "espeak" and not espeak_installed():
         raise ConfigError("origin.tts.service is 'espeak', which needs the extra: pip install 'visavis[espeak]'")
+    if is_served(config.tts.service) and (why := missing(config.tts.service, config.tts)):
+        raise ConfigError(f"origin.tts.service is {config.tts.service!r}. {why}")
+    if config.stt.service == "whisper" and find_spec("faster_whisper") is None:
+        raise ConfigError("origin.stt.service is 'whisper', which needs the extra: pip install 'visavis[whisper]'")
+
+
+def aligner_installed() -> bool:
+    """Whether phonemes can be found in sound."""
+    return find_spec("pocketsphinx") is not None
 
 
 def espeak_installed() -> bool:

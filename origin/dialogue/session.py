@@ -33,6 +33,7 @@ from core.limits import (
     VOICE_BITRATE_BPS_MAX,
     VOICE_BITRATE_BPS_MIN,
 )
+from core.session.speculation import Outcome
 from core.speech.messages import (
     BargeIn,
     Closed,
@@ -60,7 +61,7 @@ from origin.dialogue.heard import Utterances
 from origin.dialogue.memory import Memory, rest_of, take_snapshot
 from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
 from origin.dialogue.opus_voice import VoiceEncoding
-from origin.dialogue.services import LLM, STT, TTS, Shared
+from origin.dialogue.services import Shared
 from origin.dialogue.state import DialogueState, TurnMarks
 from origin.dialogue.turns import Conversation, EndingStopStrategy
 from origin.dialogue.voice_output import VoiceOutput
@@ -88,6 +89,7 @@ class DialogueSession:
     Args:
         session_id: names the subjects.
         on_turn: told the marks of every answered turn.
+        on_guess: told what became of every answer that was begun early.
         open_s_max: the session ends when no viewer has come by then.
         idle_s_max: it ends when nothing has come from its viewer for so long.
         resumed_epoch: goes on with a session of an earlier origin; its viewer has come already. Turns and utterances
@@ -110,6 +112,7 @@ class DialogueSession:
         bus: Bus,
         *,
         on_turn: Callable[[TurnMarks], None] = lambda marks: None,
+        on_guess: Callable[[Outcome], None] = lambda outcome: None,
         open_s_max: float = 30.0,
         idle_s_max: float = SESSION_IDLE_S_MAX,
         resumed_epoch: int = 0,
@@ -153,7 +156,7 @@ class DialogueSession:
         )
         self._microphone = Microphone()
         self._voice = VoiceOutput(self._state, shared.config.tts.bitrate_bps)
-        self._worker = _pipeline(self._state, self._microphone, self._voice, character, shared)
+        self._worker = _pipeline(self._state, self._microphone, self._voice, character, shared, on_guess)
 
     async def start(self) -> None:
         """Subscribe and warm the pipeline up.
@@ -433,7 +436,12 @@ class DialogueSession:
 
 
 def _pipeline(
-    state: DialogueState, microphone: Microphone, voice: VoiceOutput, character: Character, shared: Shared
+    state: DialogueState,
+    microphone: Microphone,
+    voice: VoiceOutput,
+    character: Character,
+    shared: Shared,
+    on_guess: Callable[[Outcome], None],
 ) -> PipelineWorker:
     config = shared.config
     params = VADParams(
@@ -452,16 +460,25 @@ def _pipeline(
         await processor.push_frame(TurnEndedFrame())
 
     turns.add_event_handler("on_user_turn_stopped", on_turn_stopped)
+    speaker = shared.service("tts", character)
     pipeline = Pipeline(
         [
             microphone,
             VADProcessor(vad_analyzer=SharedSileroAnalyzer(params)),
-            STT[config.stt.service](shared, character),
+            shared.service("stt", character),
             turns,
-            Conversation(state, microphone.levels, voice.silence, config.greet),
-            LLM[config.llm.service](shared, character),
+            Conversation(
+                state,
+                microphone.levels,
+                voice.silence,
+                greet=config.greet,
+                speculate=config.turn.speculate,
+                on_guess=on_guess,
+            ),
+            shared.service("llm", character),
             ClauseCutter(state),
-            TTS[config.tts.service](shared, character),
+            speaker,
+            *shared.timing(speaker, character),
             voice,
         ]
     )

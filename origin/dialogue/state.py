@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from core.speech.messages import DownMessage, StageTimes, TurnState
+from origin.dialogue.answer import Answer
 from origin.dialogue.character import Character
 from origin.dialogue.heard import Utterances
 
@@ -64,6 +65,7 @@ class DialogueState:
         phase: what was published last of what is going on.
         answer: the clauses that were thought of for the answer under way; they run ahead of what is spoken.
         answer_whole: whether no more of them come.
+        under_way: that answer; while it is a guess, its clauses are nobody's.
     """
 
     send: Callable[[DownMessage], None]
@@ -81,6 +83,7 @@ class DialogueState:
     phase: Literal["listening", "thinking", "speaking", "idle"] = "idle"
     answer: list[str] = field(default_factory=list)
     answer_whole: bool = False
+    under_way: Answer = field(default_factory=Answer)
 
     def begin_turn(self) -> int:
         """A new turn of the user. Returns: its id."""
@@ -93,9 +96,10 @@ class DialogueState:
         self.phase = state
         self.send(TurnState(state=state, turn_id=self.turn_id))
 
-    def answer_over(self) -> None:
-        """Nothing is left of the answer: it was said, or cut."""
+    def answer_over(self, following: Answer | None = None) -> None:
+        """Nothing is left of the answer: it was said, or cut. Args: following: the one that begins now."""
         self.answer, self.answer_whole = [], False
+        self.under_way = following or Answer()
 
     def remember(self, role: str, text: str) -> dict[str, Any]:
         """Add to the conversation; the oldest messages fall out."""
@@ -104,6 +108,11 @@ class DialogueState:
         self.context.set_messages(messages[-self.history_messages :])
         return message
 
+    def supposing(self, text: str) -> LLMContext:
+        """The conversation as it would be if the user had said this; nothing is remembered of it."""
+        messages: list[Any] = [*self.context.messages, {"role": "user", "content": text}]
+        return LLMContext(messages[-self.history_messages :])
+
     def forget(self, message: dict[str, Any]) -> None:
         """Take a message back."""
         self.context.set_messages([other for other in self.context.messages if other is not message])
@@ -111,8 +120,8 @@ class DialogueState:
     def first_packet(self) -> None:
         """The first packet of this turn's answer leaves: publish the stages."""
         marks = self.marks
-        if marks.first_packet or not self.turn_id:
-            return
+        if marks.first_packet or not self.turn_id or not marks.ended:
+            return  # of no turn, or of the one before
         marks.first_packet = self.now()
         self.first_audible.set()
         self.send(StageTimes(turn_id=self.turn_id, stages=marks.stages()))

@@ -10,24 +10,25 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 import msgspec
-from pipecat.frames.frames import Frame, TTSAudioRawFrame
+from pipecat.frames.frames import Frame
+from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
 
 from core.limits import MEDIA_CLOCK_HZ
 from core.speech.messages import PhonemeSpan, WordSpan
 from origin.dialogue.character import Voice
-from origin.dialogue.frames import ClauseTimesFrame, FaultFrame
+from origin.dialogue.clause_stock import ClauseStock, speak
+from origin.dialogue.frames import AnswerFrame, FaultFrame
+from origin.dialogue.openings import Opening
 from origin.dialogue.worker_messages import Cancel, Clause, Failed, Say, tts_report_decoder
 from origin.dialogue.worker_process import WorkerGoneError, WorkerProcess
 
-__all__ = ["EspeakTTSService", "SpeechFailedError", "VoiceWorker"]
+__all__ = ["EspeakTTSService", "SpeechFailedError", "VoiceWorker", "opening_of"]
 
 _log = logging.getLogger(__name__)
 
 _WORKER: Final = "origin.dialogue.tts_worker"
-_CHUNK_BYTES: Final = MEDIA_CLOCK_HZ * 2 // 5
-"""200 ms of sound per frame."""
 
 
 class SpeechFailedError(Exception):
@@ -109,15 +110,26 @@ class VoiceWorker:
                 future.set_exception(WorkerGoneError("the voice's worker has died"))
 
 
+def opening_of(clause: Clause) -> Opening:
+    """A clause as it came from the worker."""
+    return Opening(
+        pcm=clause.pcm,
+        rate_hz=MEDIA_CLOCK_HZ,
+        words=tuple(WordSpan(*word) for word in clause.words),
+        phonemes=tuple(PhonemeSpan(*phoneme) for phoneme in clause.phonemes),
+    )
+
+
 class EspeakTTSService(TTSService):
     """The embedded voice: gives each clause's phonemes and words ahead of its sound.
 
     Args:
         worker: shared by all sessions.
         voice: the character's.
+        stock: openings of this character in this voice.
     """
 
-    def __init__(self, worker: VoiceWorker, voice: Voice) -> None:
+    def __init__(self, worker: VoiceWorker, voice: Voice, stock: ClauseStock) -> None:
         super().__init__(
             push_start_frame=True,
             push_stop_frames=True,
@@ -128,27 +140,43 @@ class EspeakTTSService(TTSService):
         )
         self._worker = worker
         self._voice = voice
+        self._stock = stock
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """See FrameProcessor."""
+        if isinstance(frame, AnswerFrame):
+            self._stock.begin(frame.answer)
+        await super().process_frame(frame, direction)
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
         """See TTSService. A worker that dies is asked once more when it is back."""
-        try:
-            clause = await self._speak_twice(text)
-        except (SpeechFailedError, WorkerGoneError) as error:
-            _log.warning("a clause could not be spoken: %s", error)
-            await self.push_frame(FaultFrame(code="tts-failed", message="The voice failed."))
-            return
-        yield ClauseTimesFrame(
-            text=text.strip(),
-            words=tuple(WordSpan(*word) for word in clause.words),
-            phonemes=tuple(PhonemeSpan(*phoneme) for phoneme in clause.phonemes),
-        )
-        for offset in range(0, len(clause.pcm), _CHUNK_BYTES):
-            yield TTSAudioRawFrame(clause.pcm[offset : offset + _CHUNK_BYTES], MEDIA_CLOCK_HZ, 1, context_id=context_id)
+        text = text.strip()
+        first = self._stock.first
+        opening = self._stock.take(text)
+        if opening is None:
+            try:
+                opening = opening_of(await self._speak_twice(text))
+            except (SpeechFailedError, WorkerGoneError) as error:
+                _log.warning("a clause could not be spoken: %s", error)
+                if not self._stock.answer.fail():
+                    await self.push_frame(FaultFrame(code="tts-failed", message="The voice failed."))
+                    for frame in self._stock.excuse(context_id):
+                        yield frame
+                return
+            self._stock.keep(text, opening, first=first)
+        for frame in speak(text, opening, context_id):
+            yield frame
+
+    async def on_turn_context_completed(self) -> None:
+        """See TTSService. All sound is there by now, even if it is none: nobody waits for more."""
+        self._is_yielding_frames_synchronously = True
+        await super().on_turn_context_completed()
 
     async def _speak_twice(self, text: str) -> Clause:
         try:
             return await self._worker.speak(text, self._voice)
         except WorkerGoneError as error:
             _log.warning("%s; asking again", error)
-            await self.push_frame(FaultFrame(code="tts-failed", message="The voice was restarted."))
+            if not self._stock.answer.open:
+                await self.push_frame(FaultFrame(code="tts-failed", message="The voice was restarted."))
         return await self._worker.speak(text, self._voice)

@@ -10,7 +10,6 @@ from pipecat.frames.frames import (
     AggregatedTextFrame,
     Frame,
     InterimTranscriptionFrame,
-    LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
     TranscriptionFrame,
@@ -24,6 +23,7 @@ from pipecat.turns.types import ProcessFrameResult
 from pipecat.turns.user_stop import BaseUserTurnStopStrategy
 from pipecat.utils.text.base_text_aggregator import TextType
 
+from core.session.speculation import Outcome
 from core.speech.messages import Transcript
 from origin.config import TurnConfig
 from origin.dialogue.clauses import split_clauses
@@ -36,6 +36,7 @@ from origin.dialogue.frames import (
     TypedTextFrame,
     ViewerOpenedFrame,
 )
+from origin.dialogue.guessing import Guessing
 from origin.dialogue.matcher import Completeness
 from origin.dialogue.microphone import Levels
 from origin.dialogue.state import DialogueState
@@ -154,10 +155,22 @@ class Conversation(FrameProcessor):
         levels: of the microphone, to know when speech really ended.
         silence: stops the voice at once; the interruption then clears the stages before it.
         greet: whether the character speaks first.
+        speculate: whether answers are begun at pauses, see `guessing.py`.
+        on_guess: told what became of every such answer.
     """
 
-    def __init__(self, state: DialogueState, levels: Levels, silence: Callable[[], None], greet: bool) -> None:
+    def __init__(
+        self,
+        state: DialogueState,
+        levels: Levels,
+        silence: Callable[[], None],
+        *,
+        greet: bool,
+        speculate: bool = True,
+        on_guess: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> None:
         super().__init__()
+        self._guessing = Guessing(state, self.push_frame, enabled=speculate, on_outcome=on_guess)
         self._state = state
         self._silence = silence
         self._levels = levels
@@ -167,6 +180,7 @@ class Conversation(FrameProcessor):
         self._speech_s = 0.0
         self._deaf = False
         self._listening = False
+        self._sounding = False
         self._question: dict[str, Any] | None = None
         self._not_heard = 0
 
@@ -181,7 +195,10 @@ class Conversation(FrameProcessor):
                 await self._user_started()
             case VADUserStartedSpeakingFrame():
                 self._speech_began = asyncio.get_running_loop().time()
+                self._sounding = True
+                await self._guessing.went_on()
             case VADUserStoppedSpeakingFrame():
+                self._sounding = False
                 self._state.marks.detected = self._state.now()
                 self._speech_s += asyncio.get_running_loop().time() - self._speech_began
             case InterimTranscriptionFrame():
@@ -191,6 +208,7 @@ class Conversation(FrameProcessor):
                 self._state.marks.transcribed = self._state.now()
                 if frame.text:
                     self._texts.append(frame.text)
+                    await self._paused()
                 return
             case TurnEndedFrame():
                 await self._user_finished()
@@ -216,6 +234,7 @@ class Conversation(FrameProcessor):
     # --- the user ----------------------------------------------------------------------------------------------
 
     async def _interrupt(self) -> None:
+        self._guessing.interrupted()
         self._silence()
         self._state.answer_over()
         await self.broadcast_interruption()
@@ -228,14 +247,20 @@ class Conversation(FrameProcessor):
         self._deaf = False
         if carried:
             await self._interrupt()
+        await self._guessing.begin_turn()
         self._state.begin_turn()
         if not self._state.speaking:
             self._state.turn("listening")
 
+    async def _paused(self) -> None:
+        """The words are there, the end of the turn may not be: what would be answered is begun."""
+        if self._listening and not self._sounding and not self._state.speaking:
+            await self._guessing.paused(" ".join(self._texts))
+
     def _withdraw_question(self) -> str:
         """The user goes on before anything was audible of the answer: both parts are one question."""
         question, self._question = self._question, None
-        if question is None or self._state.marks.first_packet:
+        if question is None or self._guessing.asked.audible:
             return ""
         self._state.forget(question)
         return str(question["content"])
@@ -249,7 +274,10 @@ class Conversation(FrameProcessor):
         marks.speech_ended = self._levels.speech_end(self._speech_began - _DETECTOR_LATE_S, marks.detected)
         if text:
             await self._ask(text)
-        elif self._state.speaking:
+            self._deaf = False
+            return
+        await self._guessing.ended("")
+        if self._state.speaking:
             pass  # a sound over the character's own voice; it talks on
         elif self._deaf:
             await self._say(self._state.character.apologies["stt-failed"], "sorry")
@@ -277,7 +305,8 @@ class Conversation(FrameProcessor):
             self._transcript(text, final=True)
         self._state.turn("thinking")
         self._question = self._state.remember("user", text)
-        await self.push_frame(LLMContextFrame(self._state.context))
+        if not await self._guessing.ended(text):
+            await self._guessing.ask()
 
     def _transcript(self, text: str, final: bool = False) -> None:
         parts = [text] if final else [*self._texts, text]
@@ -299,6 +328,7 @@ class Conversation(FrameProcessor):
         if frame.heard:
             self._state.remember("assistant", frame.heard)
         if frame.rest:
+            await self._guessing.announce()
             await self.push_frame(LLMFullResponseStartFrame())
             for clause in split_clauses(frame.rest):
                 await self.push_frame(AggregatedTextFrame(clause, TextType.SENTENCE))
@@ -307,7 +337,7 @@ class Conversation(FrameProcessor):
         context = self._state.context
         if frame.heard:
             context = LLMContext([*context.messages, {"role": "user", "content": _GO_ON}])
-        await self.push_frame(LLMContextFrame(context))
+        await self._guessing.ask(context)
 
     # --- the character's own lines -----------------------------------------------------------------------------
 
@@ -318,6 +348,7 @@ class Conversation(FrameProcessor):
 
     async def _say(self, line: str, mood: str) -> None:
         """Speak a line that no language model thought of."""
+        await self._guessing.announce()
         await self.push_frame(LLMFullResponseStartFrame())
         await self.push_frame(MoodFrame(feeling=self._state.character.feeling(mood)))
         for clause in split_clauses(line):

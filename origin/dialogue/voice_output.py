@@ -6,7 +6,7 @@ it once on the track. How sound becomes packets is `outgoing_voice.py`'s.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pipecat.frames.frames import (
     AggregatedTextFrame,
@@ -18,17 +18,28 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from core.speech.messages import Fault, Mood, PhonemeSpan, WordSpan
-from origin.dialogue.frames import ClauseTimesFrame, FaultFrame, MoodFrame
+from origin.dialogue.answer import Answer
+from origin.dialogue.frames import AnswerFrame, ClauseTimesFrame, FaultFrame, GuessDroppedFrame, MoodFrame
 from origin.dialogue.heard import SpokenUtterance
+from origin.dialogue.live_times import LiveTimes
 from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.outgoing_voice import OutgoingVoice
 from origin.dialogue.state import DialogueState
 
 __all__ = ["VoiceOutput"]
 
+_OF_AN_ANSWER: Final = (
+    TTSAudioRawFrame,
+    ClauseTimesFrame,
+    AggregatedTextFrame,
+    MoodFrame,
+    LLMFullResponseEndFrame,
+)
+"""What may be seen or heard; waits here while its answer is a guess."""
+
 
 class VoiceOutput(FrameProcessor):
-    """See the module.
+    """See the module. Nothing of a guess gets past it before the guess is confirmed.
 
     Args:
         state: shared with the conversation; it learns here what was said and heard.
@@ -45,6 +56,7 @@ class VoiceOutput(FrameProcessor):
             on_first_packet=self._audible,
             now=lambda: state.now(),
         )
+        self._answer = Answer()
         self._announced = ""
         self._silenced = False
         self._mood: tuple[str, float, float] | None = None
@@ -55,13 +67,18 @@ class VoiceOutput(FrameProcessor):
         await super().process_frame(frame, direction)
         if direction is FrameDirection.DOWNSTREAM:
             match frame:
-                case TTSAudioRawFrame() | ClauseTimesFrame() | LLMFullResponseEndFrame() if self._silenced:
+                case AnswerFrame():
+                    self._answer = frame.answer
+                case _ if self._silenced and isinstance(frame, _OF_AN_ANSWER):
                     pass  # of the answer that was interrupted
+                case _ if isinstance(frame, _OF_AN_ANSWER) and not await self._answer.admitted():
+                    return  # of a guess that was wrong
                 case TTSAudioRawFrame():
                     await self._sound(frame)
                 case ClauseTimesFrame():
-                    self._clause(frame.text, frame.words, frame.phonemes)
+                    self._clause(frame.text, frame.words, frame.phonemes, frame.live)
                 case AggregatedTextFrame() if frame.will_be_spoken:
+                    self._answer.clause_taken()
                     self._announced = frame.text
                 case MoodFrame():
                     self._feel(frame)
@@ -69,6 +86,8 @@ class VoiceOutput(FrameProcessor):
                     self._state.send(Fault(code=frame.code, message=frame.message))
                 case LLMFullResponseEndFrame():
                     await self._finish()
+                case GuessDroppedFrame():
+                    pass  # nothing of it came this far
                 case InterruptionFrame():
                     self.silence()
                     self._silenced = False
@@ -98,10 +117,19 @@ class VoiceOutput(FrameProcessor):
         self._state.speaking = True
         self._voice.begin(self._state.turn_id)
 
-    def _clause(self, text: str, words: tuple[WordSpan, ...], phonemes: tuple[PhonemeSpan, ...]) -> None:
+    def _clause(
+        self,
+        text: str,
+        words: tuple[WordSpan, ...],
+        phonemes: tuple[PhonemeSpan, ...],
+        live: LiveTimes | None = None,
+    ) -> None:
         self._announced = ""
         self._begin()
-        self._voice.say(text, words, phonemes)
+        if live is None:
+            self._voice.say(text, words, phonemes)
+        else:
+            self._voice.say_live(text, live)
 
     async def _sound(self, frame: TTSAudioRawFrame) -> None:
         if self._announced:
@@ -110,11 +138,15 @@ class VoiceOutput(FrameProcessor):
         await self._voice.sound(frame.audio, frame.sample_rate, frame.num_channels)
 
     def _audible(self) -> None:
+        self._answer.audible = True
+        marks = self._state.marks
+        marks.first_clause = marks.first_clause or self._answer.first_clause
         self._state.turn("speaking")
         self._state.first_packet()
 
     async def _finish(self) -> None:
         """The answer is complete."""
+        self._answer.audible = True
         if self._voice.speaking is not None:
             spoken = await self._voice.finish()
             if spoken is None:

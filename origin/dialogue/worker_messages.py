@@ -7,6 +7,9 @@ from typing import Final
 import msgspec
 
 __all__ = [
+    "Align",
+    "Aligned",
+    "AlignerReport",
     "Cancel",
     "Clause",
     "Failed",
@@ -23,6 +26,8 @@ __all__ = [
     "SttReport",
     "TtsCommand",
     "TtsReport",
+    "align_decoder",
+    "aligner_report_decoder",
     "stt_command_decoder",
     "stt_report_decoder",
     "tts_command_decoder",
@@ -139,12 +144,34 @@ class Clause(_Message, frozen=True, kw_only=True, tag="clause"):
     words: tuple[tuple[str, int, int], ...]
 
 
+# --- aligner -----------------------------------------------------------------------------------------------------
+
+
+class Align(_Message, frozen=True, kw_only=True, tag="align"):
+    """Find the phonemes of a text in its sound; see `origin.dialogue.forced_alignment.align_words`."""
+
+    id: int
+    pcm: bytes
+    words: tuple[tuple[str, ...], ...]
+    complete: bool
+
+
+class Aligned(_Message, frozen=True, kw_only=True, tag="aligned"):
+    """Where they are, 48 kHz ticks: start and end of the first phonemes of the text, none when they were not found."""
+
+    id: int
+    times: tuple[tuple[int, int], ...]
+
+
 SttCommand = Prepare | Start | Feed | Finish | Cancel
 SttReport = Ready | Prepared | Partial | Recognised | Failed
 TtsCommand = Say | Cancel
 TtsReport = Ready | Clause | Failed
+AlignerReport = Ready | Aligned
 
 stt_command_decoder: Final = msgspec.msgpack.Decoder(SttCommand)
 stt_report_decoder: Final = msgspec.msgpack.Decoder(SttReport)
 tts_command_decoder: Final = msgspec.msgpack.Decoder(TtsCommand)
 tts_report_decoder: Final = msgspec.msgpack.Decoder(TtsReport)
+align_decoder: Final = msgspec.msgpack.Decoder(Align)
+aligner_report_decoder: Final = msgspec.msgpack.Decoder(AlignerReport)

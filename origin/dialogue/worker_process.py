@@ -24,6 +24,7 @@ _STABLE_S: Final = 10.0
 """A worker that has lived this long starts over with the shortest backoff."""
 _LOAD_S_MAX: Final = 60.0
 _STOP_S_MAX: Final = 0.5
+_DISCARD_BYTES: Final = 65_536
 _BACKLOG_BYTES_MAX: Final = 8 * 1024 * 1024
 """Four minutes of speech: a worker that is so far behind is stuck, and is replaced."""
 
@@ -164,6 +165,26 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """Close its input, which it takes as the end; kill it if it does not."""
     if process.stdin is not None:
         process.stdin.close()
+    # What it still says is read and forgotten: for asyncio a process has not ended before its output was read to its
+    # end.
+    rest = asyncio.get_running_loop().create_task(_discard(process.stdout))
+    try:
+        await _wait(process)
+    finally:
+        rest.cancel()
+        await asyncio.gather(rest, return_exceptions=True)
+    # The transport closes with its last pipe; asyncio would otherwise do that when it is collected, with a warning.
+    transport = getattr(process, "_transport", None)
+    if transport is not None:
+        transport.close()
+
+
+async def _discard(output: asyncio.StreamReader | None) -> None:
+    while output is not None and await output.read(_DISCARD_BYTES):
+        pass
+
+
+async def _wait(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         try:
             async with asyncio.timeout(_STOP_S_MAX):
@@ -172,7 +193,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
     await process.wait()
-    # The transport closes with its last pipe; asyncio would otherwise do that when it is collected, with a warning.
-    transport = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()

@@ -6,52 +6,22 @@ Right to about 20 ms, which is as good as a reference for natural speech gets wi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import soxr
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from core.errors import ConfigError
-from core.limits import MEDIA_CLOCK_HZ
 from core.speech.messages import PhonemeSpan
+from origin.dialogue.arpabet import ARPABET, arpabet_of, phones_in, spans_of
 
 __all__ = ["ARPABET", "align", "arpabet_of", "spans_of"]
 
 _RATE_HZ: Final = 16_000
-_FRAME_S: Final = 0.01
-_LATE_S: Final = 0.012
-"""The recogniser's frames are named after the beginning of their window: against espeak-ng's own times its sounds are
-12 ms early (median of 665 sounds, half of them within 10 ms)."""
-_BURST_S: Final = 0.036
-"""A voiceless stop begins with its closure here and with its burst in espeak-ng, whose times the visemes expect."""
 _BEAMS: Final = (1e-48, 1e-64, 1e-80, 1e-120)
 """How far the search may stray: narrow first, wider where nothing was found."""
-_STRESSED_S: Final = 0.085
-"""Longer vowels count as stressed."""
-
-ARPABET: Final[dict[str, str]] = {
-    "AA": "ɑː", "AE": "æ", "AH": "ʌ", "AO": "ɔː", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "tʃ", "D": "d", "DH": "ð",
-    "EH": "ɛ", "ER": "ɜː", "EY": "eɪ", "F": "f", "G": "ɡ", "HH": "h", "IH": "ɪ", "IY": "iː", "JH": "dʒ", "K": "k",
-    "L": "l", "M": "m", "N": "n", "NG": "ŋ", "OW": "oʊ", "OY": "ɔɪ", "P": "p", "R": "ɹ", "S": "s", "SH": "ʃ", "T": "t",
-    "TH": "θ", "UH": "ʊ", "UW": "uː", "V": "v", "W": "w", "Y": "j", "Z": "z", "ZH": "ʒ", "AX": "ə",
-}  # fmt: skip
-"""The recogniser's sounds as espeak-ng writes them; AX is flite's."""
-_VOWELS: Final = frozenset(["AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"])
-_VOICELESS_STOPS: Final = frozenset({"P", "T", "K", "CH"})
-_LETTER: Final[dict[str, str]] = {
-    **{ipa: phone for phone, ipa in ARPABET.items() if len(ipa) == 1}, "i": "IY", "e": "EY", "a": "AA", "ɑ": "AA",
-    "ɒ": "AA", "ɔ": "AO", "o": "OW", "u": "UW", "ɐ": "AH", "ə": "AH", "ɜ": "ER", "ᵻ": "IH", "g": "G", "ɾ": "D",
-    "ɬ": "L", "ʔ": "T", "r": "R",
-}  # fmt: skip
-
-
-def arpabet_of(sound: str) -> str:
-    """The recogniser's name of one IPA letter (`core.speech.phonemes.Segment.sound`); SIL for a pause."""
-    return "SIL" if sound == "_" else _LETTER.get(sound, "AH")
 
 
 def align(pcm: NDArray[np.float32], sample_rate_hz: int, text: str, *, name: str = "recording") -> list[PhonemeSpan]:
@@ -85,36 +55,8 @@ def align(pcm: NDArray[np.float32], sample_rate_hz: int, text: str, *, name: str
             _decode(decoder, data)  # their sounds
         except RuntimeError:
             continue
-        return spans_of(_phones(decoder))
+        return spans_of(phones_in(decoder))
     raise ConfigError(f"{name}: the text does not fit the sound")
-
-
-def spans_of(phones: Iterable[tuple[str, float, float]]) -> list[PhonemeSpan]:
-    """Sounds as the recogniser's alphabet names them, as the face reads them.
-
-    Args:
-        phones: name, start and end in seconds, in order; a name that `ARPABET` lacks is a pause.
-    Returns: spans in 48 kHz ticks. A voiceless stop begins with its burst, its closure goes to the sound before it;
-        vowels of 85 ms and more carry stress 2, as no dictionary of stress comes with the recogniser.
-    """
-    spans: list[PhonemeSpan] = []
-    for name, begin, end in phones:
-        start = begin
-        if name in _VOICELESS_STOPS and spans:
-            start += min(_BURST_S, 0.6 * (end - start))
-            spans[-1] = replace(spans[-1], end=round(start * MEDIA_CLOCK_HZ))
-        stress = 2 if name in _VOWELS and end - begin > _STRESSED_S else 0
-        spans.append(
-            PhonemeSpan(ARPABET.get(name, ""), round(start * MEDIA_CLOCK_HZ), round(end * MEDIA_CLOCK_HZ), stress)
-        )
-    return spans
-
-
-def _phones(decoder: Any) -> Iterator[tuple[str, float, float]]:
-    for word in decoder.get_alignment():
-        for phone in word:
-            start = phone.start * _FRAME_S + _LATE_S
-            yield phone.name, start, start + phone.duration * _FRAME_S
 
 
 def _decode(decoder: Any, data: bytes) -> None:

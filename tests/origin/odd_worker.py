@@ -20,6 +20,9 @@ def main() -> None:
                 os._exit(3)
             case Start(character="babble"):
                 os.write(pipe._out, b"\x00\x00\x00\x05never")
+            case Start(character="chatter"):
+                pipe.send(Failed(id=0, reason="it begins"))
+                pipe.send(Failed(id=0, reason="x" * 2_000_000))
             case Start(character="sulk"):
                 time.sleep(60)
             case Finish():

@@ -4,8 +4,10 @@ from pipecat.frames.frames import AggregatedTextFrame, Frame, InterruptionFrame,
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.tests.utils import SleepFrame, run_test
 
+from origin.dialogue.answer import Answer
 from origin.dialogue.character import load_characters
 from origin.dialogue.clause_cutter import ClauseCutter
+from origin.dialogue.frames import AnswerFrame
 from origin.dialogue.state import DialogueState
 
 
@@ -20,17 +22,17 @@ def make_state() -> DialogueState:
     )
 
 
-async def clauses(*frames: Frame) -> tuple[list[str], DialogueState]:
-    state = make_state()
-    down, _ = await run_test(ClauseCutter(state), frames_to_send=frames)
-    return [frame.text for frame in down if isinstance(frame, AggregatedTextFrame)], state
+async def clauses(*frames: Frame) -> tuple[list[str], Answer]:
+    answer = Answer()
+    down, _ = await run_test(ClauseCutter(make_state()), frames_to_send=[AnswerFrame(answer=answer), *frames])
+    return [frame.text for frame in down if isinstance(frame, AggregatedTextFrame)], answer
 
 
 async def test_pieces_become_clauses_and_the_first_one_is_marked() -> None:
     pieces = [LLMTextFrame(piece) for piece in ("Venus ", "is hot. ", "Very ", "hot")]
-    found, state = await clauses(*pieces, LLMFullResponseEndFrame())
+    found, answer = await clauses(*pieces, LLMFullResponseEndFrame())
     assert found == ["Venus is hot.", "Very hot"]
-    assert state.marks.first_clause == 5.0
+    assert answer.first_clause == 5.0
 
 
 async def test_an_interruption_forgets_the_rest_of_the_answer() -> None:
@@ -46,5 +48,5 @@ async def test_an_interruption_forgets_the_rest_of_the_answer() -> None:
 
 
 async def test_an_answer_without_words_has_no_clause() -> None:
-    found, state = await clauses(LLMTextFrame(" ... "), LLMFullResponseEndFrame())
-    assert found == [] and state.marks.first_clause == 0.0
+    found, answer = await clauses(LLMTextFrame(" ... "), LLMFullResponseEndFrame())
+    assert found == [] and answer.first_clause == 0.0

@@ -82,7 +82,7 @@ def test_the_command_says_it_in_lines_and_in_json() -> None:
     done = visavis("services")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert len(lines) == 6 and any("espeak" in line and "configured" in line and "found" in line for line in lines)
+    assert len(lines) == 10 and any("espeak" in line and "configured" in line and "found" in line for line in lines)
     nobody = ["--set", "origin.llm.service=openai", "--set", "origin.llm.base_url=http://127.0.0.1:9/v1"]
     done = visavis("services", "--json", *nobody)
     assert done.returncode == 1

@@ -37,6 +37,7 @@ from core.speech.messages import (
     up_subject,
 )
 from origin.dialogue.character import Voice
+from origin.dialogue.clauses import split_clauses
 from origin.dialogue.services import Shared
 from origin.dialogue.session import DialogueSession
 from origin.dialogue.stt import Hearing
@@ -243,6 +244,22 @@ async def test_a_dead_recogniser_is_admitted_and_restarted(shared: Shared) -> No
     await viewer.aclose()
 
 
+class Hoarse(VoiceWorker):
+    """Dies of the first clauses."""
+
+    def __init__(self, shared: Shared, deaths: int) -> None:
+        super().__init__()
+        self._shared = shared
+        self._deaths = deaths
+
+    async def speak(self, text: str, voice: Voice, *, silent: bool = False) -> Clause:
+        if self._deaths:
+            self._deaths -= 1
+            raise WorkerGoneError("the voice's worker has died")
+        assert self._shared.voice is not None
+        return await self._shared.voice.speak(text, voice)
+
+
 async def test_fifty_sessions_leave_nothing_behind(shared: Shared) -> None:
     async def one(index: int) -> None:
         viewer = await Viewer.connect(shared, f"s{index}")
@@ -269,21 +286,7 @@ async def test_fifty_sessions_leave_nothing_behind(shared: Shared) -> None:
 
 
 async def test_a_voice_that_fails_again_and_again_ends_the_turn_and_not_the_session(shared: Shared) -> None:
-    assert shared.voice is not None
-
-    class Hoarse(VoiceWorker):
-        """Dies of the first clauses."""
-
-        deaths = 0
-
-        async def speak(self, text: str, voice: Voice, *, silent: bool = False) -> Clause:
-            if self.deaths < 4:
-                self.deaths += 1
-                raise WorkerGoneError("the voice's worker has died")
-            assert shared.voice is not None
-            return await shared.voice.speak(text, voice)
-
-    viewer = await Viewer.connect(dataclasses.replace(shared, voice=Hoarse()))
+    viewer = await Viewer.connect(dataclasses.replace(shared, voice=Hoarse(shared, deaths=4), openings={}))
     await viewer.send(UserText(text="what is a planetarium"))  # two clauses, asked for twice each
     await viewer.wait(TurnState, when=lambda turn: turn.state == "idle")
     assert [fault.code for fault in viewer.all(Fault)] == ["tts-failed"] * 4
@@ -291,6 +294,20 @@ async def test_a_voice_that_fails_again_and_again_ends_the_turn_and_not_the_sess
     await viewer.send(UserText(text="thanks"))
     await viewer.wait(SpeechEnd)
     assert viewer.all(Fault)[4:] == []
+    await viewer.aclose()
+
+
+async def test_a_character_that_loses_its_voice_says_so_with_what_was_made_ready(shared: Shared) -> None:
+    apology = shared.characters["mira"].apologies["tts-failed"]
+    async with asyncio.timeout(5):
+        while any(clause not in shared.openings["mira"] for clause in split_clauses(apology)):
+            await asyncio.sleep(0.01)
+    viewer = await Viewer.connect(dataclasses.replace(shared, voice=Hoarse(shared, deaths=4)))
+    await viewer.send(UserText(text="what is a planetarium"))  # its first clause is ready as well
+    end = await viewer.wait(SpeechEnd)
+    assert [fault.code for fault in viewer.all(Fault)] == ["tts-failed"] * 2
+    assert [reply.text for reply in viewer.all(ReplyText)][1:] == split_clauses(apology)
+    assert len(viewer.all(SpeechPacket)) == end.packets > 100
     await viewer.aclose()
 
 

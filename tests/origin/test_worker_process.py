@@ -90,6 +90,16 @@ async def test_a_worker_that_does_not_listen_is_ended_all_the_same() -> None:
         assert time.monotonic() - began < 2.0
 
 
+async def test_a_worker_that_is_ended_while_it_says_something_long_ends() -> None:
+    async with running() as watched:
+        watched.process.send(Start(id=1, character="chatter"))
+        async with asyncio.timeout(10):
+            await watched.reports.get()
+        await asyncio.sleep(0)  # it is in the middle of the next report
+        async with asyncio.timeout(10):
+            await watched.process.aclose()
+
+
 async def test_a_worker_that_never_comes_up_is_said_to_be_missing() -> None:
     watched = Watched("tests.origin.no_such_worker")
     watched.process.start()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from core.fabric.memory import MemoryBus
 from core.limits import TICK_SAMPLES
+from core.session.speculation import Outcome
 from core.speech.messages import (
     DownMessage,
     MicrophonePacket,
@@ -44,9 +45,15 @@ class Viewer:
     timestamp: int = 0
 
     @classmethod
-    async def connect(cls, shared: Shared, session_id: str = "s", character: str = "mira") -> Viewer:
+    async def connect(
+        cls,
+        shared: Shared,
+        session_id: str = "s",
+        character: str = "mira",
+        on_guess: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> Viewer:
         bus = MemoryBus()
-        session = DialogueSession(session_id, shared.characters[character], shared, bus)
+        session = DialogueSession(session_id, shared.characters[character], shared, bus, on_guess=on_guess)
         viewer = cls(session, bus)
         inbox = await bus.subscribe(down_subject(session_id))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -126,6 +127,12 @@ def test_loguru_is_taken_over(quiet_root: None) -> None:
 def test_the_formatter_needs_no_extra() -> None:
     record = logging.makeLogRecord({"name": "x", "levelname": "INFO", "msg": "m"})
     assert LineFormatter("origin").format(record).endswith("level=info process=origin logger=x message=m")
+
+
+async def test_tasks_are_counted_where_an_event_loop_runs() -> None:
+    registry = metrics_registry("edge", "1.2.3")
+    assert registry.get_sample_value("process_asyncio_tasks") == len(asyncio.all_tasks())
+    assert await asyncio.to_thread(registry.get_sample_value, "process_asyncio_tasks") == 0.0
 
 
 def test_metrics_of_one_process() -> None:
