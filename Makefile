@@ -14,6 +14,7 @@ CLIENT_SOURCES := $(shell find $(CLIENT) -name node_modules -prune -o -name dist
 say = @printf '\033[1m%s\033[0m\n' '$(1)'
 
 NPM := .ci/npm
+STRANGERS := tests/strangers/node_modules/.package-lock.json
 EXTRAS := dev edge espeak loadtests origin
 
 ARGS ?=
@@ -33,16 +34,18 @@ run-cluster: setup ## A NATS hub, two leaf nodes, an origin with three workers a
 
 setup: $(STAMPS)/project edge/static/index.html ## Prepare everything without starting anything
 
-test: setup ## All tests; installs Chromium for those in the browser if it can, and a TURN relay
+test: setup $(STRANGERS) ## All tests; installs Chromium, Janus and a TURN relay for some of them if it can
 	@.ci/chromium
+	@.ci/janus
 	@.ci/coturn
 	$(call say,pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 	$(call say,vitest)
 	@$(NPM) test
 
-e2e: setup ## Only the tests in the browser
+e2e: setup $(STRANGERS) ## Only the tests in the browser
 	@.ci/chromium
+	@.ci/janus
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 CHECKS := check-ruff check-mypy check-basedpyright check-imports check-tidy check-vectors check-client
@@ -105,7 +108,7 @@ lock: $(BIN)/python ## Choose the versions of all dependencies anew
 		--universal --python-version 3.11 --quiet --upgrade -o requirements.lock
 
 clean: ## Remove everything that was made here
-	@rm -rf $(VENV) $(CLIENT)/node_modules $(CLIENT)/dist edge/static run out dist .mypy_cache .ruff_cache \
+	@rm -rf $(VENV) $(CLIENT)/node_modules $(CLIENT)/dist tests/strangers/node_modules edge/static run out dist .mypy_cache .ruff_cache \
 		.pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -132,6 +135,11 @@ $(CLIENT)/node_modules/.package-lock.json: $(CLIENT)/package-lock.json $(STAMPS)
 	$(call say,installing the tools of the browser client)
 	@$(NPM) ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+$(STRANGERS): tests/strangers/package-lock.json $(STAMPS)/packages
+	$(call say,installing what other people wrote for the tests with it)
+	@if NPM_FOLDER=tests/strangers $(NPM) ci --no-audit --no-fund --loglevel=error; then touch $@; else \
+		echo "they could not be installed: the tests with them are skipped" >&2; [[ -z "$(STRICT)" ]]; fi
 
 edge/static/index.html: $(CLIENT_SOURCES) $(CLIENT)/node_modules/.package-lock.json
 	$(call say,building the browser client)

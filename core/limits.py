@@ -297,6 +297,9 @@ REQUEST_S_MAX: Final = 10.0
 CONTROL_BUFFER_SIZE_BYTES_MAX: Final = 262_144
 """What may wait on one control channel; overflow drops the newest message and counts it."""
 CONTROL_MESSAGE_SIZE_BYTES_MAX: Final = 16_384
+UNIT_CHANNEL_BUFFER_SIZE_BYTES_MAX: Final = 800
+"""While more than this waits in front of SCTP on a data channel of access units, further ones are dropped and counted:
+about 150 ms of usual ones, the viewer's playout delay."""
 TOKEN_SIZE_BYTES_MAX: Final = 4_096
 TICKET_LIFETIME_S: Final = 60
 TICKET_CLOCK_SKEW_S: Final = 5

@@ -3,6 +3,7 @@
 RTVI is Pipecat's protocol between a bot and its clients; its own clients understand everything here but the
 `server-message`s, which carry what RTVI has no word for (core/wire/SPEC.md). `bot-transcription` is a clause before it
 sounds, `bot-tts-text` each of its words when the viewer hears it (words that the voice gives no times for stay out).
+Clients of RTVI 2 are told the same in `bot-output` too, which took the place of both.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ from core.speech.messages import (
     Transcript,
     WordSpan,
 )
-from core.wire.control import encode_control
+from core.wire.control import ControlMessage, encode_control
+from edge.bot_output import BotOutput
 
 __all__ = ["Narrator", "NarratorState"]
 
 _VERSION = version("visavis")
+_RTVI_VERSIONS = {1: "1.0.0", 2: "2.0.0"}
+"""What is spoken, by a client's major version."""
 _T = TypeVar("_T")
 _TURNS_KEPT = 4
 _UTTERANCES_KEPT = 8
@@ -76,15 +80,36 @@ class Narrator:
         self._stages: dict[int, dict[str, float]] = {}
         self.said = (0, -1)
         self.words_held = False
+        self._output: BotOutput | None = None
 
     def _server(self, kind: str, data: dict[str, object], send: Callable[[str], None] | None = None) -> None:
         (send or self._send)(encode_control("server-message", {"t": kind, "d": data}))
 
-    def client_ready(self, message_id: str | None, state: FaceState) -> None:
-        """The viewer's page is up: answer with what it needs to begin."""
+    def client_ready(self, message: ControlMessage, state: FaceState) -> None:
+        """The viewer's page is up: answer with what it needs to begin, in its version of RTVI if that is known here."""
+        wanted = message.data.get("version", _RTVI_VERSIONS[1])
+        spoken = _RTVI_VERSIONS.get(_major(wanted), "")
+        if not spoken:
+            spoken = _RTVI_VERSIONS[2]
+            known = " and ".join(_RTVI_VERSIONS.values())
+            self._refuse(message, f"That version of RTVI is not spoken here, but {known} are; {spoken} is used.")
+        if spoken == _RTVI_VERSIONS[2] and self._output is None:
+            self._output = BotOutput(
+                keep=lambda data: self._keep(encode_control("bot-output", data)),
+                send=lambda data: self._send(encode_control("bot-output", data)),
+            )
         about = {"library": "visavis", "library_version": _VERSION, "character": self._character}
-        self._send(encode_control("bot-ready", {"version": "1.0.0", "about": about}, message_id))
+        self._send(encode_control("bot-ready", {"version": spoken, "about": about}, message.id))
         self.state(state)
+
+    def unused(self, message: ControlMessage) -> str:
+        """Nobody does anything with this message: who waits for an answer is told so. Returns: what it counts as."""
+        if message.type == "client-message":
+            self._refuse(message, "Nobody here knows that message; `interrupt` is known.")
+        return "unused-control-message"
+
+    def _refuse(self, message: ControlMessage, sentence: str) -> None:
+        self._send(encode_control("error-response", {"error": sentence}, message.id))
 
     def resume(self, token: str, lifetime_s: float) -> None:
         """What brings the viewer back to this session over another link, for so long."""
@@ -104,7 +129,7 @@ class Narrator:
 
     def error(self, message: str, *, fatal: bool = False) -> None:
         """Something the viewer did cannot be done."""
-        self._send(encode_control("error", {"message": message, "fatal": fatal}))
+        self._send(encode_control("error", {"error": message, "message": message, "fatal": fatal}))
 
     def save(self) -> NarratorState:
         """What the viewer was told and still has to be told, for another POP that goes on with it."""
@@ -150,13 +175,12 @@ class Narrator:
                 self._transcript(message)
             case ReplyText():
                 last = (self._words[-1][0], self._words[-1][1].start) if self._words else self.said
-                self._words.extend(
-                    (message.utterance_id, word)
-                    for word in message.words
-                    if (message.utterance_id, word.start) > last  # after a move some come again
-                )
+                words = [word for word in message.words if (message.utterance_id, word.start) > last]
+                self._words.extend((message.utterance_id, word) for word in words)  # after a move some come again
                 if message.text:  # words alone are of a caption that the viewer has
                     self._keep(encode_control("bot-transcription", {"text": message.text}))
+                    if self._output is not None:
+                        self._output.clause(message.text, len(words))
                     self._caption(message)
             case Mood():
                 mood = {"label": message.label, "valence": message.valence, "arousal": message.arousal}
@@ -211,10 +235,14 @@ class Narrator:
             start = self._starts.get(utterance_id)
             if start is None and utterance_id < max(self._starts, default=0):
                 self._words.popleft()  # of an utterance that never sounded
+                if self._output is not None:
+                    self._output.word(word.text, heard=False)
             elif start is not None and start + word.start <= media_time:
                 self._words.popleft()
                 self.said = utterance_id, word.start
                 self._send(encode_control("bot-tts-text", {"text": word.text}))
+                if self._output is not None:
+                    self._output.word(word.text)
             else:
                 return
 
@@ -230,6 +258,8 @@ class Narrator:
         if self._words:
             self.said = max(self.said, (self._words[-1][0], self._words[-1][1].start))
         self._words.clear()
+        if self._output is not None:
+            self._output.cut()
 
     def turn_of(self, utterance_id: int) -> int:
         """The turn an utterance answers, 0 when unknown."""
@@ -241,6 +271,12 @@ class Narrator:
         known.update(stages)
         _trim(self._stages, _TURNS_KEPT)
         self._server("stages", {"turn_id": turn_id, "stages": dict(known), **extra})
+
+
+def _major(wanted: object) -> int:
+    """Major version in "2.1.0"; 0 where there is none."""
+    digits = wanted.split(".")[0] if isinstance(wanted, str) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 4 else 0
 
 
 def _trim(mapping: dict[int, _T], size: int) -> None:

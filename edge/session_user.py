@@ -90,7 +90,7 @@ class UserSide:
             self._move(str(word), message.data.get("d"))
         elif message.type == "client-ready":
             parts.presence.ready(message.data.get("about"))
-            parts.narrator.client_ready(message.id, parts.face.state)
+            parts.narrator.client_ready(message, parts.face.state)
             self.give_resume(now)
         elif parts.mirror is not None and message.type in ("send-text", "client-message"):
             parts.narrator.error("Nobody answers here: what your microphone hears is what the character says.")
@@ -101,7 +101,7 @@ class UserSide:
         elif message.type == "disconnect-bot":
             self._leave("viewer-left")
         else:
-            parts.services.metrics.dropped("unused-control-message")
+            parts.services.metrics.dropped(parts.narrator.unused(message))
 
     def _move(self, word: str, data: object) -> None:
         epoch = data.get("epoch") if isinstance(data, dict) else None

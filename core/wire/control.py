@@ -34,7 +34,9 @@ class ControlType(StrEnum):
     BOT_STOPPED_SPEAKING = "bot-stopped-speaking"
     BOT_TRANSCRIPTION = "bot-transcription"
     BOT_TTS_TEXT = "bot-tts-text"
+    BOT_OUTPUT = "bot-output"
     ERROR = "error"
+    ERROR_RESPONSE = "error-response"
     METRICS = "metrics"
     SERVER_MESSAGE = "server-message"
 

@@ -1,4 +1,7 @@
-"""WebRTC links: the access unit is the RTP payload, untouched, both ways; control messages go over a data channel."""
+"""WebRTC links: the access unit is the RTP payload, untouched, both ways; control messages go over a data channel.
+
+A viewer that opens a second data channel is sent a copy of each unit on it (`edge.transports.unit_channel`).
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from edge.transports.peer import Peer
 from edge.transports.rtp_egress import RemoteReport, RtpEgress
 from edge.transports.rtp_ingress import RtpIngress
 from edge.transports.sdp import Offer, canonical_name, parse_candidates, parse_offer
+from edge.transports.unit_channel import UnitChannel, is_unit_channel
 
 __all__ = ["CONTROL_LABEL", "WebRtcLink", "WebRtcTransport"]
 
@@ -118,6 +122,7 @@ class WebRtcLink:
         self._connected = False
         self._closing: asyncio.Task[None] | None = None
         self._channel: RTCDataChannel | None = None
+        self._units: UnitChannel | None = None
         self._waiting: list[str | bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._received_at = transport.clock()
@@ -195,6 +200,8 @@ class WebRtcLink:
         if not self._peer.send_rtp(self._egress.packet(payload, timestamp, self._transport.wall_clock())):
             self._drop("send-failed")
             return False
+        if self._units is not None:
+            self._units.send(payload, timestamp)
         return True
 
     def send_keyframe(self, payload: bytes, timestamp: int) -> None:
@@ -259,6 +266,9 @@ class WebRtcLink:
                     self._egress.receive_report(report, self._transport.wall_clock())
 
     def _channel_opened(self, channel: RTCDataChannel) -> None:
+        if is_unit_channel(channel) and self._units is None and self._closing is None:
+            self._units = UnitChannel(channel, on_feedback=self._control_received, on_dropped=self._drop)
+            return
         if channel.label != CONTROL_LABEL or self._channel is not None or self._closing is not None:
             self._drop("unknown-channel")
             channel.close()
@@ -338,5 +348,5 @@ class WebRtcLink:
             _log.exception("a link did not close cleanly")
         finally:
             self._waiting.clear()
-            self._channel = None
+            self._channel = self._units = None
             self._transport.forget(self)

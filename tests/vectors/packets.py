@@ -271,4 +271,8 @@ def control() -> list[Case]:
     ):  # fmt: skip
         cases.append(_control(text, comment, ["Malformed"]))
     cases.append(_control('{"label":"rtvi-ai","type":"error","id":"%"}', "an id of 129 characters", ["Size"], 129))
+    cases.append(
+        _control(encode_control("bot-output", {"spoken_status": "new"}), "RTVI 2's word for a clause", ["Rtvi"])
+    )
+    cases.append(_control(encode_control("error-response", {"error": "No."}, "r7"), "a request is refused", ["Rtvi"]))
     return cases

@@ -212,3 +212,32 @@ describe("EncodedPipe, feedback", () => {
     expect(pipe.send(Uint8Array.of(0x03), 1_000)).toBeNull();
   });
 });
+
+describe("EncodedPipe, copies on a data channel", () => {
+  const datagram = (sequenceNumber: number, timestamp: number): Uint8Array => {
+    const bytes = packet(sequenceNumber);
+    const made = new Uint8Array(5 + bytes.length);
+    made[0] = 0x41;
+    new DataView(made.buffer).setUint32(1, timestamp);
+    made.set(bytes, 5);
+    return made;
+  };
+
+  it("reads them like packets, in whatever order they come", () => {
+    pipe.receiveDatagram(datagram(2, 1_920), 1_040, 1_040);
+    pipe.receiveDatagram(datagram(1, 960), 1_041, 1_041);
+    expect(units().map(({ sequenceNumber, rtpTimestamp }) => [sequenceNumber, rtpTimestamp])).toEqual([
+      [2, 1_920],
+      [1, 960],
+    ]);
+    pipe.tick(2_000);
+    expect(onChannel()[0]).toMatchObject({ acknowledged: 2 });
+  });
+
+  it("counts what is no unit and lives on", () => {
+    for (const bytes of [new Uint8Array(), Uint8Array.of(0x41, 0, 0, 0, 0), Uint8Array.of(0x21, 1, 2, 3, 4, 5, 6)])
+      pipe.receiveDatagram(bytes, 0, 0);
+    pipe.receiveDatagram(datagram(1, 960), 1_000, 1_000);
+    expect(pipe.counters).toMatchObject({ malformed: 3, units: 1 });
+  });
+});

@@ -2,6 +2,7 @@ import { FEEDBACK_MS, UnitReceiver } from "../stream/unitReceiver";
 import { TICKS_PER_MS } from "../stream/timestamps";
 import { embedFeedback, encodeFeedback, type Feedback } from "../wire/feedback";
 import { emptyCounters, receiverCounters, unitReport, type PipeCounters, type WorkerReport } from "./messages";
+import { decodeUnit } from "./webtransport/datagrams";
 
 /** A playout position older than this says nothing. */
 const PLAYOUT_MS_MAX = 1_000;
@@ -24,6 +25,8 @@ export class EncodedPipe {
   // The browser plays the sound, and in-band FEC of Opus guards it: redundancy is for motion alone.
   readonly #receiver = new UnitReceiver(false);
   readonly #counters = emptyCounters();
+  /** Datagrams that are no units. */
+  #malformed = 0;
   #playout: Playout | null = null;
   #lastFeedbackMs = -Infinity;
   #lastSendMs = -Infinity;
@@ -34,7 +37,8 @@ export class EncodedPipe {
   }
 
   get counters(): PipeCounters {
-    return { ...this.#counters, ...receiverCounters(this.#receiver) };
+    const received = receiverCounters(this.#receiver);
+    return { ...this.#counters, ...received, malformed: this.#malformed + (received.malformed ?? 0) };
   }
 
   /**
@@ -55,6 +59,17 @@ export class EncodedPipe {
   /** The session may move to the POP of this link. */
   acceptPreviews(): void {
     this.#receiver.previews = true;
+  }
+
+  /**
+   * A copy of a packet came on a data channel, for a browser that shows nobody the packet itself.
+   *
+   * @param arrivedMs see `receive`.
+   */
+  receiveDatagram(datagram: Uint8Array, arrivedMs: number, absoluteMs: number): void {
+    const unit = decodeUnit(datagram);
+    if (unit === null) this.#malformed += 1;
+    else this.receive(unit.packet, unit.timestamp, arrivedMs, absoluteMs);
   }
 
   /** The page says what is audible. */

@@ -77,6 +77,7 @@ scope.addEventListener("message", ({ data }) => {
   if (data.type === "playout") pipe.notePlayout(data);
   else if (data.type === "previews") pipe.acceptPreviews();
   else if (data.type === "streams") run(data.side, data.readable, data.writable);
+  else if (data.type === "datagram") pipe.receiveDatagram(new Uint8Array(data.bytes), data.absoluteMs, absoluteNow());
   else scope.close();
 });
 setInterval(() => {

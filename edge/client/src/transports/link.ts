@@ -8,8 +8,11 @@ export type LinkProtocol = "webrtc" | "webtransport";
 /** Which protocol a page wants: "auto" takes the best one that works here. */
 export type TransportChoice = "auto" | LinkProtocol;
 
-/** How motion gets out of the packets: WebRTC in its two ways, WebTransport, or not at all in this browser. */
-export type MotionPath = "script-transform" | "encoded-streams" | "datagrams" | "none";
+/**
+ * How motion gets out of the packets: WebRTC in its two ways, as copies of them on a data channel where the browser shows
+ * nobody its packets, WebTransport, or not at all in this browser.
+ */
+export type MotionPath = "script-transform" | "encoded-streams" | "data-channel" | "datagrams" | "none";
 
 /** What a link tells its session. Nothing is told after `close()`. */
 export interface LinkEvents {

@@ -25,7 +25,7 @@ export interface UnitReport {
   readonly syncScore: number;
 }
 
-/** Feedback that no microphone packet carried: to be sent on the control channel. */
+/** Feedback that no microphone packet carried: to be sent on the channel of units, or else on the control channel. */
 export interface FeedbackReport {
   readonly type: "feedback";
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -83,6 +83,13 @@ export interface StreamsNote {
   readonly writable: WritableStream<RTCEncodedAudioFrame>;
 }
 
+/** What came on the data channel of units. */
+export interface DatagramNote {
+  readonly type: "datagram";
+  readonly bytes: ArrayBuffer;
+  readonly absoluteMs: number;
+}
+
 export interface CloseNote {
   readonly type: "close";
 }
@@ -93,7 +100,7 @@ export interface PreviewsNote {
   readonly type: "previews";
 }
 
-export type PageNote = PlayoutNote | StreamsNote | PreviewsNote | CloseNote;
+export type PageNote = PlayoutNote | StreamsNote | PreviewsNote | DatagramNote | CloseNote;
 
 /** Nothing came yet. */
 export function emptyCounters(): PipeCounters {

@@ -31,7 +31,7 @@ export function motionPath(): MotionPath {
   }
   if (typeof Worker === "undefined") return "none";
   if (typeof RTCRtpScriptTransform !== "undefined") return "script-transform";
-  return "createEncodedStreams" in RTCRtpReceiver.prototype ? "encoded-streams" : "none";
+  return "createEncodedStreams" in RTCRtpReceiver.prototype ? "encoded-streams" : "data-channel";
 }
 
 /** One WebRTC connection to one POP: sound down (and up), control both ways, motion inside the sound. */
@@ -43,6 +43,8 @@ export class WebRtcLink implements Link {
   readonly #peer: RTCPeerConnection;
   readonly #transceiver: RTCRtpTransceiver;
   readonly #channel: RTCDataChannel;
+  /** Copies of the packets, where the browser does not show us the packets. */
+  readonly #units: RTCDataChannel | null;
   readonly #worker: Worker | null;
   readonly #events: LinkEvents;
   readonly #trickle = new Trickle();
@@ -80,6 +82,7 @@ export class WebRtcLink implements Link {
     });
     this.#channel = this.#peer.createDataChannel("control", { ordered: true });
     this.#channel.binaryType = "arraybuffer";
+    this.#units = this.motion === "data-channel" ? this.#openUnits() : null;
     this.#transceiver = this.#peer.addTransceiver(options.microphone ?? "audio", { direction: options.direction });
     this.sound.stream.addTrack(this.#transceiver.receiver.track);
     options.onSound?.(this.sound);
@@ -139,11 +142,29 @@ export class WebRtcLink implements Link {
       if (this.#closed) return;
       if (data.type === "unit") this.#events.onUnit(data);
       else if (data.type === "counters") this.#count(data.counters);
-      else if (this.#channel.readyState === "open") this.#channel.send(data.bytes);
+      else this.#sendFeedback(data.bytes);
     };
+    if (this.#units !== null) return worker;
     this.#attach(worker, this.#transceiver.receiver, "receive");
     if (sends) this.#attach(worker, this.#transceiver.sender, "send");
     return worker;
+  }
+
+  /** SPEC.md section 11: that it is opened is what asks the POP for copies. */
+  #openUnits(): RTCDataChannel {
+    const channel = this.#peer.createDataChannel("units", { ordered: false, maxRetransmits: 0 });
+    channel.binaryType = "arraybuffer";
+    channel.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
+      if (this.#closed || typeof data === "string") return;
+      const note = { type: "datagram", bytes: data, absoluteMs: performance.timeOrigin + performance.now() } as const;
+      this.#worker?.postMessage(note satisfies PageNote, [data]);
+    };
+    return channel;
+  }
+
+  #sendFeedback(bytes: Uint8Array<ArrayBuffer>): void {
+    const channel = this.#units ?? this.#channel;
+    if (channel.readyState === "open") channel.send(bytes);
   }
 
   #count(counters: PipeCounters): void {

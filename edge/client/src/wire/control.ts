@@ -19,7 +19,9 @@ export const CONTROL_TYPES = [
   "bot-stopped-speaking",
   "bot-transcription",
   "bot-tts-text",
+  "bot-output",
   "error",
+  "error-response",
   "metrics",
   "server-message",
 ] as const;
