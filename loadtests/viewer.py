@@ -41,6 +41,7 @@ _ABOUT: Final = {"library": "visavis-headless", "handoff": True}
 _SILENCE_S_MAX: Final = 0.6
 """A POP sends a unit every 80 ms at least; one that sends none for so long is gone."""
 _DISPLAY_S: Final = 1.0 / 60.0
+_LAST_WORD_S: Final = 0.05
 
 
 class _LinkEnd:
@@ -62,10 +63,11 @@ class _LinkEnd:
 
     def on_control(self, data: str | bytes, now: float) -> None:
         """See ConnectionEvents."""
-        if self is self._viewer._events:
-            self._viewer._on_control(data)
-        elif self.standby:
+        current = self._viewer._events
+        if self.standby and self is not current:
             self._viewer._mover.on_control(self, data)
+        elif current is None or self.number >= current.number:  # a new link speaks before it is quite up
+            self._viewer._on_control(data)
 
     def on_closed(self, reason: str, now: float) -> None:
         """See ConnectionEvents."""
@@ -403,6 +405,10 @@ class Viewer:
             self.resume_token = str(data.get("token", ""))
 
     def _on_closed(self, events: _LinkEnd, reason: str) -> None:
+        # What the POP said last comes on another stream, perhaps in the same packet, and says why.
+        asyncio.get_running_loop().call_later(_LAST_WORD_S, self._on_lost, events, reason)
+
+    def _on_lost(self, events: _LinkEnd, reason: str) -> None:
         if events is self._events and not self._mover.under_way:
             self._lose("connection-lost", reason)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -162,6 +161,8 @@ def metrics_registry(process: str, version: str) -> CollectorRegistry:
 
 
 def _count_tasks() -> float:
+    import asyncio  # commands that only want logs are there sooner without it
+
     try:
         return len(asyncio.all_tasks())
     except RuntimeError:  # no event loop runs here

@@ -18,7 +18,7 @@ from loadtests.audio import VoiceDecoder
 from loadtests.lip_sync import Curve, LipSync, assemble, lip_sync, loudness
 from tests.e2e.browser import Sound, Visit
 
-__all__ = ["AUDIBLE_RMS", "Recorded", "lip_sync_of", "reaction_ms", "record", "sent_jaw_and_voice"]
+__all__ = ["AUDIBLE_RMS", "Recorded", "lip_sync_of", "reaction_ms", "record", "sent_jaw_and_voice", "understood"]
 
 AUDIBLE_RMS = 0.01
 _JAW = BLENDSHAPE_INDEX["jawOpen"]
@@ -115,3 +115,9 @@ def lip_sync_of(recorded: Recorded) -> LipSync | None:
         sent_voice=loudness(*assemble(sound)).shifted(shift),
         heard_voice=heard,
     )
+
+
+def understood(transcript: str) -> bool:
+    """The name was asked for: word by word, or at least so that the answer is the right one."""
+    text = transcript.lower()
+    return any(part in text for part in ("what is your name", "my name is mira", "i'm mira, your guide"))

@@ -101,9 +101,12 @@ async def test_a_pipecat_bot_has_a_face(stack: Stack) -> None:
         assert "dome" in typed.reply_text and typed.faults == ()
         in_sync(typed)
         assert jaw(viewer).max() > 0.15
-        spoken = await ask(viewer, samples=read_audio(DATA / "mars.wav", length_s_max=10.0))
-        assert "Mars" in spoken.reply_text and spoken.faults == ()
-        assert "mars" in spoken.transcript.lower(), "what the bot understood is a caption"
+        for _ in range(2):  # a machine that is busy for a moment may spoil a reply's sound
+            spoken = await ask(viewer, samples=read_audio(DATA / "mars.wav", length_s_max=10.0))
+            assert "Mars" in spoken.reply_text and spoken.faults == ()
+            assert "mars" in spoken.transcript.lower(), "what the bot understood is a caption"
+            if spoken.av_offset_ms is not None:
+                break
         in_sync(spoken)
         cut = await ask(viewer, text="tell me about saturn", listen_s=1.0)
         heard_s = cut.reply_audio.size / MEDIA_CLOCK_HZ
