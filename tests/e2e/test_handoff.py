@@ -146,6 +146,9 @@ async def _moved(page: Visit, fabric: OpenFabric, stack: Stack, second: Pop) -> 
 @pytest.mark.parametrize("transport", ["webrtc", "webtransport"])
 async def test_a_drain_in_the_middle_of_a_sentence(browser: Browser, two: tuple[Stack, Pop], transport: str) -> None:
     stack, second = two
+    async with asyncio.timeout(30):  # who was here before may still be missed
+        while await _sessions(stack.pop_url) or await _sessions(second.url):
+            await asyncio.sleep(0.1)
     async with (
         await join_fabric(FabricConfig(), stack.directory / "fabric.sock") as fabric,
         visit(browser, stack.pop_url, transport=transport) as page,
