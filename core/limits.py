@@ -186,6 +186,8 @@ RESERVATION_S: Final = 5.0
 
 HANDED_OVER_S_MAX: Final = 0.3
 """Whoever takes a conversation over waits this long for the POP to say what of the last answer is there."""
+HANDED_OVER_TRIES: Final = 8
+"""So many times; a POP whose way to the origin was broken is there a second or two later."""
 RELEASE_S_MAX: Final = 20.0
 """A conversation that is to move waits this long for the end of a turn; then the turn is interrupted."""
 
@@ -376,6 +378,10 @@ WORDS_PENDING_MAX: Final = 1_024
 """Words of an answer that wait to become audible; beyond that the oldest are not announced."""
 SIGN_OF_LIFE_S: Final = 60.0
 """How often a POP repeats that its viewer is there, so that a silent viewer's session outlives SESSION_IDLE_S_MAX."""
+ORIGIN_ECHO_S: Final = 1.0
+"""How often a POP asks whether the origin answers. An outage between two of them goes unnoticed: a hub needs longer."""
+ORIGIN_BACK_TIMES: Final = 3
+"""So often, with so many answers in a row, a POP says that it has missed something: workers come back one by one."""
 ORIGIN_CHECK_S: Final = 2.0
 """How often a POP looks whether the origin still knows its sessions; a viewer without its origin must reconnect."""
 ADMISSION_LOAD_MAX: Final = 0.8

@@ -11,7 +11,7 @@ import asyncio
 from typing import Final, Protocol
 
 from core.errors import FabricError
-from core.fabric.store import Store
+from core.fabric.store import Store, stale_reads
 from core.limits import ORIGIN_CHECK_S
 
 __all__ = ["OriginWatch", "Watched"]
@@ -46,10 +46,13 @@ class OriginWatch:
         here = self._sessions.ids()  # before the question: who comes meanwhile has a record that the answer may lack
         if not here:
             return
+        stale = stale_reads(self._store)
         try:
             served = set(await self._store.keys(_PREFIX))
         except FabricError:
             return
+        if stale_reads(self._store) != stale:
+            return  # a copy from before the fabric broke: a session that it lacks may have begun since
         for session_id in here:
             if _PREFIX + session_id not in served:
                 self._sessions.end(session_id, "origin-lost")

@@ -24,7 +24,7 @@ from core.host.telemetry import metrics_registry
 from core.limits import LOG_MEL_BANDS, POP_LOAD_MAX, QUIC_HALF_OPEN_MAX, TICK_SAMPLES
 from core.session.claims import SCOPE_WEBTRANSPORT
 from core.session.state import FaceState
-from core.speech.messages import ECHO_SUBJECT, SIGNING_KEYS_SUBJECT
+from core.speech.messages import SIGNING_KEYS_SUBJECT
 from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.wire.opus_padding import silence
 from edge.admission import Admission, KeySet, fetch_key_set_over_http
@@ -40,6 +40,7 @@ from edge.handoff import HandoffAgent
 from edge.hearing import HearingFactory
 from edge.live_voices import LiveVoices
 from edge.metrics import PopMetrics
+from edge.origin_reach import OriginReach
 from edge.origin_watch import OriginWatch
 from edge.overload import Overload
 from edge.prewarm import Prewarm
@@ -60,7 +61,6 @@ _log = logging.getLogger(__name__)
 _STOP_S_MAX = 1.5
 _DRAIN_S_MAX = 4.0
 """A POP that is told to stop moves its sessions to others for at most so long."""
-_ECHO_INTERVAL_S = 5.0
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -154,7 +154,7 @@ async def _pop(config: EdgeConfig, fabric_config: FabricConfig, clock: Clock, en
     freeze_what_lives()
     tasks = [
         asyncio.create_task(parts.conductor.run(), name="conductor"),
-        asyncio.create_task(parts.fabric_latency.run(), name="fabric-latency"),
+        asyncio.create_task(parts.origin_reach.run(), name="origin-reach"),
         asyncio.create_task(parts.origin_watch.run(), name="origin-watch"),
         asyncio.create_task(announcement.run(), name="announcement"),
         asyncio.create_task(parts.keys.follow(await fabric.bus.subscribe(SIGNING_KEYS_SUBJECT)), name="signing-keys"),
@@ -208,7 +208,7 @@ class _Parts:
         self.webtransport: WebTransportServer | None = None
         self.conductor = self._conduct(metrics, live_voices, clock)
         self._follow(metrics, animator, live_voices)
-        self.fabric_latency = _FabricLatency(bus, clock, metrics)
+        self.origin_reach = OriginReach(bus, clock.monotonic, observe_s=metrics.stage_fabric.observe)
         services = SessionServices(
             animator=animator,
             metrics=metrics,
@@ -216,7 +216,7 @@ class _Parts:
             make_hearing=make_hearing,
             live_voices=live_voices,
             make_controller=find_rate_controller(config.rate_controller),
-            fabric_latency_s=lambda: self.fabric_latency.latency_s,
+            fabric_latency_s=lambda: self.origin_reach.latency_s,
             clock=clock.monotonic,
         )
         self.sessions = Sessions(
@@ -230,6 +230,7 @@ class _Parts:
         )
         self.drain = Drain(name=config.name, bus=bus, sessions=self.sessions, clock=clock.monotonic)
         self.handoffs = self._take_part_in_moves(config.name, bus, clock)
+        self.origin_reach.on_back = self.sessions.origin_is_back
         self.origin_watch = OriginWatch(store, self.sessions)
         self.transport = WebRtcTransport(
             loopback=config.offers_loopback, clock=clock.monotonic, on_dropped=metrics.dropped
@@ -336,6 +337,7 @@ class _Parts:
         metrics.follow(
             "edge_ticks_skipped", "Session ticks that were too late to send", lambda: conductor.ticks_skipped
         )
+        metrics.follow("edge_origin_lost", "Times that the origin stopped answering", lambda: self.origin_reach.losses)
         metrics.follow("edge_phonemes_unknown", "Phonemes without a shape", lambda: animator.unknown_phonemes)
 
     def _flush(self) -> None:
@@ -415,34 +417,3 @@ def _complain(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("%s stopped", task.get_name(), exc_info=error)
         signal.raise_signal(signal.SIGTERM)  # half a POP helps nobody: stop, and be started again
-
-
-class _FabricLatency:
-    """How long a message takes to the origin: half the median round trip of the last few echoes."""
-
-    def __init__(self, bus: Bus, clock: Clock, metrics: PopMetrics) -> None:
-        self._bus = bus
-        self._clock = clock
-        self._metrics = metrics
-        self._recent: list[float] = []
-
-    @property
-    def latency_s(self) -> float | None:
-        """Seconds one way, None before the first echo."""
-        return sorted(self._recent)[len(self._recent) // 2] if self._recent else None
-
-    async def run(self) -> None:
-        """Measure until cancelled."""
-        with contextlib.suppress(FabricError):
-            await self._bus.request(ECHO_SUBJECT, b"")  # the first one finds both ends still starting
-        while True:
-            asked_at = self._clock.monotonic()
-            try:
-                await self._bus.request(ECHO_SUBJECT, b"")
-            except FabricError:
-                self._recent.clear()
-            else:
-                one_way_s = (self._clock.monotonic() - asked_at) / 2
-                self._metrics.stage_fabric.observe(one_way_s)
-                self._recent = [*self._recent[-4:], one_way_s]
-            await asyncio.sleep(_ECHO_INTERVAL_S)

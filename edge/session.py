@@ -138,7 +138,10 @@ class Session:
         for event in parts.hearing.tick(now):
             self._user.noticed(event, now)
         if parts.narrator.words_pending:
-            parts.narrator.heard(parts.heard.audible(sent=parts.plan.media_time, now=now))
+            audible = parts.heard.audible(sent=parts.plan.media_time, now=now)
+            stalled_at = parts.track.stalled_at
+            # Media time goes on without the voice: its words wait with it.
+            parts.narrator.heard(audible if stalled_at is None else min(audible, stalled_at - 1))
         if parts.plan.covered:
             covered = parts.plan.pass_tick()
             if covered is not None:
@@ -292,14 +295,19 @@ class Session:
 
     # --- both ----------------------------------------------------------------------------------------------------
 
-    def say_opened(self, now: float) -> None:
-        """Tell the origin that the viewer is here, if it is."""
+    def say_opened(self, now: float, *, missed: bool = False) -> None:
+        """Tell the origin that the viewer is here, if it is. Args: missed: the way to the origin was broken."""
         if not self._presence.connected:
             return
         link = self.links.link
         self._presence.life_shown(now)
         self.parts.send_up(
-            Opened(epoch=self.claims.epoch, transport=link.protocol if link else "unknown", moved=self._moved)
+            Opened(
+                epoch=self.claims.epoch,
+                transport=link.protocol if link else "unknown",
+                moved=self._moved,
+                missed=missed,
+            )
         )
 
     def _end(self, reason: str) -> None:

@@ -223,6 +223,12 @@ class Sessions:
         """Sessions that are here now."""
         return tuple(self._held)
 
+    def origin_is_back(self) -> None:
+        """The way to the origin was broken: it may not know who has come, and what it said may not have come here."""
+        for session in self.all():
+            if session.parts.owner:
+                session.say_opened(self._services.clock(), missed=True)
+
     def end(self, session_id: str, reason: str) -> None:
         """Say goodbye to one; unknown ones are fine."""
         held = self._held.get(session_id)

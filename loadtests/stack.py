@@ -10,18 +10,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import httpx
 
 from core.errors import ConfigError
+from core.fabric.config import FabricConfig
+from core.fabric.opening import OpenFabric, join_fabric
 
-__all__ = ["Pop", "Stack", "another_pop", "local_stack"]
+__all__ = ["Pop", "Stack", "another_pop", "local_stack", "origin_of", "stop", "wait_for_urls"]
 
-_URL: Final = re.compile(r"open (http://\S+)")
+_URLS: Final = re.compile(r"open (http://\S+)(?: and (http://\S+))?")
 _START_S_MAX: Final = 60.0
 _STOP_S_MAX: Final = 10.0
 _LOG_LINES: Final = 8
@@ -36,6 +38,7 @@ class Stack:
         pid: of `visavis run`; origin and POP are its children.
         log: everything they say.
         directory: where the fabric's socket is.
+        fabric: how one joins it beside a POP.
     """
 
     pop_url: str
@@ -43,6 +46,13 @@ class Stack:
     pid: int
     log: Path
     directory: Path
+    fabric: FabricConfig = field(default_factory=FabricConfig)
+
+    @contextlib.asynccontextmanager
+    async def joined(self) -> AsyncIterator[OpenFabric]:
+        """Its fabric, as its POPs see it."""
+        async with await join_fabric(self.fabric, self.directory / "fabric.sock") as fabric:
+            yield fabric
 
     def children(self) -> dict[int, str]:
         """Pid → command line of every process below `visavis run`, children of children included."""
@@ -97,16 +107,16 @@ def local_stack(*settings: str, log: Path | None = None) -> Iterator[Stack]:
                 start_new_session=True,
             )
         try:
-            pop_url = _wait_for_url(process, output)
+            pop_url = wait_for_urls(process, output)[0]
             yield Stack(
                 pop_url=pop_url,
-                origin_url=_origin_of(pop_url, output),
+                origin_url=origin_of(pop_url, output),
                 pid=process.pid,
                 log=output,
                 directory=Path(folder),
             )
         finally:
-            _stop(process)
+            stop(process)
 
 
 @dataclass(slots=True)
@@ -141,14 +151,15 @@ def another_pop(stack: Stack, name: str, *settings: str) -> Iterator[Pop]:
     log = stack.directory / f"{name}.log"
     command = [sys.executable, "-m", "edge"]
     own = (f"edge.name={name}", "edge.port=0", f"edge.fabric={stack.directory / 'fabric.sock'}")
-    for setting in (*own, f"edge.origin_url={stack.origin_url}", *settings):
+    fabric = [f"fabric.{key}={getattr(stack.fabric, key)}" for key in ("store", "bus", "url")]
+    for setting in (*own, f"edge.origin_url={stack.origin_url}", *fabric, *settings):
         command += ["--set", setting]
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)  # noqa: S603
     try:
         yield Pop(name, _wait_for_pop(process, log, name), process, log)
     finally:
-        _stop(process, group=False)
+        stop(process, group=False)
 
 
 def _wait_for_pop(process: subprocess.Popen[bytes], log: Path, name: str) -> str:
@@ -169,19 +180,22 @@ def _command(folder: Path, settings: Sequence[str]) -> list[str]:
     return command
 
 
-def _wait_for_url(process: subprocess.Popen[bytes], output: Path) -> str:
+def wait_for_urls(process: subprocess.Popen[bytes], output: Path) -> list[str]:
+    """Where the pages are, once all processes answer. Raises: ConfigError: they do not; with the last lines it said."""
     deadline = time.monotonic() + _START_S_MAX
     while time.monotonic() < deadline:
         text = output.read_text(errors="replace")
-        if found := _URL.search(text):
-            return found[1].rstrip("/").replace("//localhost", "//127.0.0.1")
+        if found := _URLS.search(text):
+            urls = [url for url in found.groups() if url]
+            return [url.rstrip("/").replace("//localhost", "//127.0.0.1") for url in urls]
         if process.poll() is not None:
             break
         time.sleep(0.05)
-    raise ConfigError(f"`visavis run` did not start; it said: {_tail(output)}")
+    raise ConfigError(f"Visavis did not start; it said: {_tail(output)}")
 
 
-def _origin_of(pop_url: str, output: Path) -> str:
+def origin_of(pop_url: str, output: Path) -> str:
+    """The origin that a POP names. Raises: ConfigError: it names none."""
     try:
         response = httpx.get(f"{pop_url}/config.json", timeout=10.0, trust_env=False)
         return str(response.raise_for_status().json()["origin_url"])
@@ -194,7 +208,8 @@ def _tail(output: Path) -> str:
     return " | ".join(lines[-_LOG_LINES:]) or "nothing"
 
 
-def _stop(process: subprocess.Popen[bytes], *, group: bool = True) -> None:
+def stop(process: subprocess.Popen[bytes], *, group: bool = True) -> None:
+    """End it, by force if it does not end when asked. Args: group: the whole process group, then."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:

@@ -170,6 +170,7 @@ def _ticket(answer: dict[str, Any], offer: dict[str, Any], origin: str, key: Pro
         webtransport=_offer(offer.get("webtransport")),
         key=key,
         origin=origin,
+        epoch=int(offer.get("epoch", 0)),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from core.errors import FabricError, RemoteProtocolError, VisavisError
+from core.errors import FabricError, RemoteProtocolError
 from core.fabric.bus import Bus, Message, Subscription
 from core.limits import HANDOFF_OVERLAP_S_MAX, HANDOFF_STEP_S_MAX, HANDOFFS_AT_ONCE_MAX
 from core.session.handoff import Action, Handoff, HandoffState
@@ -47,6 +47,7 @@ from core.session.handoff_messages import (
     pop_subject,
 )
 from core.speech.messages import Owner, down_subject, encode
+from origin.problems import ProblemError
 
 __all__ = ["Handoffs", "Ledger"]
 
@@ -59,7 +60,7 @@ class Ledger(Protocol):
     """Who knows which POP has a session."""
 
     async def renew(self, session_id: str, avoid: frozenset[str] = frozenset()) -> dict[str, Any]:
-        """Tickets for a session with epochs beyond all before, as `POST /v1/sessions` answers. Raises: VisavisError."""
+        """Tickets for a session with epochs beyond all before, as `POST /v1/sessions` answers. Raises: ProblemError."""
         ...
 
     async def move(self, session_id: str, pop: str, epoch: int) -> bool:
@@ -221,8 +222,8 @@ class Handoffs:
     async def _reserve(self, move: _Move) -> None:
         try:
             ticket = await self._ledger.renew(move.session_id, avoid=frozenset((move.source,)))
-        except VisavisError as error:
-            move.rules.abort(getattr(error, "code", "no-pop"), self._clock())
+        except ProblemError as error:
+            move.rules.abort(error.code, self._clock())
             return
         offers = [offer for offer in ticket["pops"] if offer["name"] != move.source]
         if not offers:

@@ -42,6 +42,11 @@ class Bus(Protocol):
     """See the module docstring. Subjects are dot-separated tokens; a subscription's last token may be `>` (the rest)
     and any token may be `*` (one token), as in NATS."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether the fabric is reachable now; while it is not, what is published is dropped."""
+        ...
+
     async def publish(self, subject: str, payload: bytes) -> None:
         """Send and forget. Raises: FabricError: `unreachable` once the bus is closed, `too-large`."""
         ...

@@ -42,6 +42,11 @@ class MemoryBus:
         self._open: set[MessageInbox] = set()
         self._closed = False
 
+    @property
+    def connected(self) -> bool:
+        """See `Bus.connected`."""
+        return not self._closed
+
     def publish_nowait(self, subject: str, payload: bytes) -> None:
         """See `Bus.publish_nowait`."""
         check_size(payload)

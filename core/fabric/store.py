@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Entry", "Store", "Watch"]
+__all__ = ["Entry", "Store", "Watch", "stale_reads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +70,9 @@ class Store(Protocol):
     async def aclose(self) -> None:
         """Leave the store."""
         ...
+
+
+def stale_reads(store: Store) -> int:
+    """How many answers so far were what was known once, as the records themselves were out of reach
+    (`core.fabric.nats_mirror`); 0 for stores that never answer so."""
+    return int(getattr(store, "stale_reads", 0))

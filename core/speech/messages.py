@@ -128,11 +128,13 @@ class Opened(_Message, frozen=True, kw_only=True, tag="opened"):
     Attributes:
         moved: this POP goes on with the state of the one before; otherwise a higher epoch than before is a viewer that
             has lost a POP, and with it what was being said.
+        missed: the way to the origin was broken: what was said lately may not have come here.
     """
 
     epoch: int
     transport: str
     moved: bool = False
+    missed: bool = False
 
 
 class MicrophonePacket(_Message, frozen=True, kw_only=True, tag="mic"):

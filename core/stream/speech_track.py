@@ -154,6 +154,14 @@ class SpeechTrack:
         return bool(self._utterances)
 
     @property
+    def stalled_at(self) -> int | None:
+        """Media time at which the voice stopped because nothing more of it was there; None: it has not."""
+        if not self._stalled_ticks or not self._segments:
+            return None
+        newest = self._segments[-1]
+        return newest.media_time + newest.count * TICK_SAMPLES
+
+    @property
     def current_utterance_id(self) -> int:
         """The utterance that plays now, 0 when none has begun."""
         if self._utterances and self._utterances[0].next_index > 0:

@@ -58,6 +58,7 @@ from origin.agent.passes import Passes
 from origin.agent.speaking import Speaking
 from origin.dialogue.character import Character
 from origin.dialogue.opus_voice import VoiceEncoding
+from origin.dialogue.reach import Reach
 from origin.dialogue.services import Shared
 from origin.sent_again import SentAgain
 
@@ -121,12 +122,18 @@ class AgentSession:
         self._missed: deque[TypedText] = deque(maxlen=AGENT_MISSED_MAX)
         self._pop_epoch = 0
         self._again = SentAgain()
+        self._reach = Reach(lambda: bus.connected)
         self._viewer = ""
         self._user_speaking = False
         self._turn_id = 0
         self._hearing = Hearing()
         self._speaking = Speaking(
-            shared, send=self._send, tell=self._tell, turn_id=lambda: self._turn_id, stall_s=AGENT_STALL_S_MAX
+            shared,
+            send=self._send,
+            tell=self._tell,
+            turn_id=lambda: self._turn_id,
+            stall_s=AGENT_STALL_S_MAX,
+            reached=self._reach.reached,
         )
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -267,11 +274,12 @@ class AgentSession:
             deadline = loop.time() + (self._idle_s_max if self._viewer else self._open_s_max)
 
     def _receive(self, received: UpMessage) -> None:
+        self._reach.heard()
         match received:
             case MicrophonePacket():
                 self._microphone(received)
             case Opened():
-                if 0 < self._pop_epoch < received.epoch and not received.moved:
+                if received.missed or (0 < self._pop_epoch < received.epoch and not received.moved):
                     for message in self._again.rest():
                         self._send(message)
                 self._pop_epoch = max(self._pop_epoch, received.epoch)

@@ -74,6 +74,7 @@ class Speaking:
         tell: Callable[[AgentEvent], None],
         turn_id: Callable[[], int],
         stall_s: float = AGENT_STALL_S_MAX,
+        reached: Callable[[], bool] = lambda: True,
     ) -> None:
         self._send = send
         self._tell = tell
@@ -81,7 +82,11 @@ class Speaking:
         self._stall_s = stall_s
         self._utterances = Utterances()
         self._voice = OutgoingVoice(
-            self._utterances, send, shared.config.tts.bitrate_bps, on_first_packet=lambda: self._turn("speaking")
+            self._utterances,
+            send,
+            shared.config.tts.bitrate_bps,
+            on_first_packet=lambda: self._turn("speaking"),
+            reached=reached,
         )
         self._pronunciation = Pronunciation(shared.phonemiser, lambda why: self._complain("no-phonemes", why))
         self._inbox = Inbox()

@@ -145,6 +145,7 @@ class OutgoingVoice:
         send: publishes to the POP; never blocks.
         bitrate_bps: of the Opus voice, where the link does not ask for less.
         on_first_packet: told when the first packet of an utterance has left.
+        reached: whether what is sent now will be heard; until it will, nothing leaves.
         now: monotonic seconds.
     """
 
@@ -155,6 +156,7 @@ class OutgoingVoice:
         bitrate_bps: int,
         *,
         on_first_packet: Callable[[], None] = lambda: None,
+        reached: Callable[[], bool] = lambda: True,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._utterances = utterances
@@ -162,6 +164,7 @@ class OutgoingVoice:
         self._bitrate_bps = bitrate_bps
         self._encoding = VoiceEncoding(bitrate_bps)
         self._on_first_packet = on_first_packet
+        self._reached = reached
         self._now = now
         self._open: _Open | None = None
 
@@ -169,6 +172,11 @@ class OutgoingVoice:
     def speaking(self) -> SpokenUtterance | None:
         """The utterance that is being sent."""
         return None if self._open is None else self._open.spoken
+
+    async def wait_reached(self) -> None:
+        """Until what is sent will be heard."""
+        while not self._reached():  # noqa: ASYNC110 - who is connected is asked, not told
+            await asyncio.sleep(TICK_S)
 
     def follow(self, encoding: VoiceEncoding) -> None:
         """The viewer's link asks for this; it counts from the next pause on."""
@@ -326,7 +334,9 @@ class OutgoingVoice:
             self._send(current, packet)
 
     async def _pace(self, current: _Open) -> None:
-        """Wait until the next packet is at most SPEECH_AHEAD_S_MAX ahead of real time."""
+        """Wait until there is a way to the POP and the next packet is at most SPEECH_AHEAD_S_MAX ahead of real time."""
+        while not self._reached() and self._open is current:  # noqa: ASYNC110 - as in `wait_reached`
+            await asyncio.sleep(TICK_S)
         now = self._now()
         ahead_s_max = SPEECH_AHEAD_S_MAX if current.settled else ESTIMATED_AHEAD_S_MAX
         # A language model that paused has used up what was ahead; the rest is not sent as a burst to catch up.

@@ -10,21 +10,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import msgspec
-from pipecat.audio.vad.vad_analyzer import VADParams
-from pipecat.pipeline.pipeline import Pipeline
-from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
-from pipecat.processors.audio.vad_processor import VADProcessor
-from pipecat.turns.user_start import VADUserTurnStartStrategy
-from pipecat.turns.user_turn_processor import UserTurnProcessor
-from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
 from core.errors import FabricError, RemoteProtocolError
 from core.fabric.bus import Bus, Message, Subscription
 from core.limits import (
     HANDED_OVER_S_MAX,
-    MEDIA_CLOCK_HZ,
+    HANDED_OVER_TRIES,
     RELEASE_S_MAX,
     SESSION_IDLE_S_MAX,
     TEXT_CHARS_MAX,
@@ -54,16 +47,15 @@ from core.speech.messages import (
     up_subject,
 )
 from origin.dialogue.character import Character
-from origin.dialogue.clause_cutter import ClauseCutter
-from origin.dialogue.detector import SharedSileroAnalyzer
-from origin.dialogue.frames import BargeInFrame, ResumeFrame, TurnEndedFrame, TypedTextFrame, ViewerOpenedFrame
+from origin.dialogue.frames import BargeInFrame, ResumeFrame, TypedTextFrame, ViewerOpenedFrame
 from origin.dialogue.heard import Utterances
 from origin.dialogue.memory import Memory, rest_of, take_snapshot
-from origin.dialogue.microphone import SAMPLE_RATE_HZ, Microphone
+from origin.dialogue.microphone import Microphone
 from origin.dialogue.opus_voice import VoiceEncoding
+from origin.dialogue.pipeline import make_pipeline
+from origin.dialogue.reach import Reach
 from origin.dialogue.services import Shared
 from origin.dialogue.state import DialogueState, TurnMarks
-from origin.dialogue.turns import Conversation, EndingStopStrategy
 from origin.dialogue.voice_output import VoiceOutput
 from origin.sent_again import SentAgain
 
@@ -71,8 +63,6 @@ __all__ = ["DialogueSession"]
 
 _log = logging.getLogger(__name__)
 
-_DETECTOR_CONFIDENCE: Final = 0.6
-_DETECTOR_START_S: Final = 0.1
 _START_S_MAX: Final = 10.0
 _END_S_MAX: Final = 2.0
 _REHEARSAL_S_MAX: Final = 10.0
@@ -145,6 +135,7 @@ class DialogueSession:
         self._last_heard = 0.0
         self._pop_epoch = 0
         self._again = SentAgain()
+        self._reach = Reach(lambda: bus.connected)
         self._tasks: list[asyncio.Task[None]] = []
         self._ending: asyncio.Task[None] | None = None
         self._state = DialogueState(
@@ -153,12 +144,13 @@ class DialogueSession:
             context=LLMContext(),
             history_messages=shared.config.llm.history_messages,
             on_first_packet=on_turn,
+            reached=self._reach.reached,
             turn_id=resumed_epoch * UTTERANCES_PER_EPOCH_MAX,
             utterances=Utterances(resumed_epoch * UTTERANCES_PER_EPOCH_MAX),
         )
         self._microphone = Microphone()
         self._voice = VoiceOutput(self._state, shared.config.tts.bitrate_bps)
-        self._worker = _pipeline(self._state, self._microphone, self._voice, character, shared, on_guess)
+        self._worker = make_pipeline(self._state, self._microphone, self._voice, character, shared, on_guess)
 
     async def start(self) -> None:
         """Subscribe and warm the pipeline up.
@@ -234,9 +226,12 @@ class DialogueSession:
     async def _resume(self, memory: Memory) -> None:
         assert self._handed_over is not None
         told = HandedOver(generation=0)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HANDED_OVER_S_MAX):
-                told = await self._handed_over
+        for _ in range(HANDED_OVER_TRIES):
+            await asyncio.wait({self._handed_over}, timeout=HANDED_OVER_S_MAX)
+            if self._handed_over.done():
+                told = self._handed_over.result()
+                break
+            self._send_ready()  # the first one may have had no way to the POP
         heard = memory.heard(told.utterance_id, told.packets * TICK_SAMPLES)
         rest = rest_of(memory.answer, heard) if memory.answer_whole else ""
         if memory.answer_whole and not rest:
@@ -360,13 +355,16 @@ class DialogueSession:
                 return
 
     async def _receive(self, received: UpMessage) -> None:
+        self._reach.heard()
         match received:
             case MicrophonePacket():
                 if await self._microphone.receive(received) is not None:
                     self.dropped += 1
             case Opened():
-                if 0 < self._pop_epoch < received.epoch and not received.moved:
-                    for message in self._again.rest():  # to a POP that knows nothing of what was being said
+                if received.missed:
+                    self._state.turn(self._state.phase)
+                if received.missed or (0 < self._pop_epoch < received.epoch and not received.moved):
+                    for message in self._again.rest():  # to a POP that may know nothing of what was being said
                         self._send(message)
                 self._pop_epoch = max(self._pop_epoch, received.epoch)
                 await self._viewer_opened()
@@ -440,60 +438,3 @@ class DialogueSession:
             utterance.note(playout.heard_until)
             if utterance.cut:
                 self._voice.settle(utterance)
-
-
-def _pipeline(
-    state: DialogueState,
-    microphone: Microphone,
-    voice: VoiceOutput,
-    character: Character,
-    shared: Shared,
-    on_guess: Callable[[Outcome], None],
-) -> PipelineWorker:
-    config = shared.config
-    params = VADParams(
-        confidence=_DETECTOR_CONFIDENCE,
-        start_secs=_DETECTOR_START_S,
-        stop_secs=config.turn.detector_stop_s,
-        min_volume=0.0,
-    )
-    judge = shared.ending
-    sounds_finished = None if judge is None else lambda seconds: judge.probability(microphone.recent.last(seconds))
-    stop = EndingStopStrategy(config.turn, shared.matchers[character.id].completeness, sounds_finished)
-    strategies = UserTurnStrategies(start=[VADUserTurnStartStrategy(enable_interruptions=False)], stop=[stop])
-    turns = UserTurnProcessor(user_turn_strategies=strategies)
-
-    async def on_turn_stopped(processor: UserTurnProcessor, *_: object) -> None:
-        await processor.push_frame(TurnEndedFrame())
-
-    turns.add_event_handler("on_user_turn_stopped", on_turn_stopped)
-    speaker = shared.service("tts", character)
-    pipeline = Pipeline(
-        [
-            microphone,
-            VADProcessor(vad_analyzer=SharedSileroAnalyzer(params)),
-            shared.service("stt", character),
-            turns,
-            Conversation(
-                state,
-                microphone.levels,
-                voice.silence,
-                greet=config.greet,
-                speculate=config.turn.speculate,
-                on_guess=on_guess,
-            ),
-            shared.service("llm", character),
-            ClauseCutter(state),
-            speaker,
-            *shared.timing(speaker, character),
-            voice,
-        ]
-    )
-    return PipelineWorker(
-        pipeline,
-        params=PipelineParams(audio_in_sample_rate=SAMPLE_RATE_HZ, audio_out_sample_rate=MEDIA_CLOCK_HZ),
-        enable_rtvi=False,
-        enable_turn_tracking=False,
-        idle_timeout_secs=None,
-        check_dangling_tasks=False,
-    )

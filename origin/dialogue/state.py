@@ -60,6 +60,7 @@ class DialogueState:
         marks: of the current turn.
         utterances: what the character said, for positions that come in later.
         speaking: whether an utterance is being sent now.
+        reached: whether what is sent now will be heard; a voice waits until it will.
         on_first_packet: told the marks of every answered turn, for metrics.
         first_audible: set once anything was said.
         phase: what was published last of what is going on.
@@ -73,6 +74,7 @@ class DialogueState:
     context: LLMContext
     history_messages: int
     on_first_packet: Callable[[TurnMarks], None]
+    reached: Callable[[], bool] = lambda: True
     now: Callable[[], float] = time.monotonic
     turn_id: int = 0
     marks: TurnMarks = field(default_factory=TurnMarks)

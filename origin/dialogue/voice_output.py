@@ -54,6 +54,7 @@ class VoiceOutput(FrameProcessor):
             lambda message: state.send(message),
             bitrate_bps,
             on_first_packet=self._audible,
+            reached=lambda: state.reached(),
             now=lambda: state.now(),
         )
         self._answer = Answer()
@@ -71,8 +72,8 @@ class VoiceOutput(FrameProcessor):
                     self._answer = frame.answer
                 case _ if self._silenced and isinstance(frame, _OF_AN_ANSWER):
                     pass  # of the answer that was interrupted
-                case _ if isinstance(frame, _OF_AN_ANSWER) and not await self._answer.admitted():
-                    return  # of a guess that was wrong
+                case _ if isinstance(frame, _OF_AN_ANSWER) and not await self._turn_has_come():
+                    return
                 case TTSAudioRawFrame():
                     await self._sound(frame)
                 case ClauseTimesFrame():
@@ -94,6 +95,13 @@ class VoiceOutput(FrameProcessor):
                 case _:
                     pass
         await self.push_frame(frame, direction)
+
+    async def _turn_has_come(self) -> bool:
+        """Waits until an answer is no guess any more, and somebody can hear it. Returns: False: nobody ever will."""
+        if not await self._answer.admitted():
+            return False
+        await self._voice.wait_reached()
+        return not self._silenced
 
     def follow(self, encoding: VoiceEncoding) -> None:
         """The viewer's link asks for this."""

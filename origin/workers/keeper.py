@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _ROUND_S: Final = 0.1
 _FIND_S: Final = 2.5
-"""Workers of before a restart reconnect with a backoff of at most 2 s."""
+"""Workers of before a restart, or an outage of the fabric, reconnect with a backoff of at most 2 s."""
 _ASK_S: Final = 0.5
 _HEARTS: Final = "hearts."
 _ALARM_S: Final = 10.0
@@ -184,6 +184,8 @@ class Keeper:
         try:
             while True:
                 now = _now()
+                if not self._bus.connected:  # whoever could not be heard is about to be
+                    self._not_before = max(self._not_before, now + _FIND_S)
                 await self._bury(now)
                 await self._replace_stuck(now)
                 await self._end_drained(now)

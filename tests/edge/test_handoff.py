@@ -33,6 +33,7 @@ from edge.handoff import HandoffAgent
 from edge.session_links import SessionLink
 from edge.sessions import Sessions
 from origin.handoffs import Handoffs
+from origin.problems import ProblemError
 from tests.edge.stage import RecordingLink, Stage, claims
 
 
@@ -75,7 +76,7 @@ class TableLedger:
     async def renew(self, session_id: str, avoid: frozenset[str] = frozenset()) -> dict[str, Any]:
         others = [name for name in self.pops if name not in avoid]
         if not others:
-            raise VisavisError("nobody")
+            raise ProblemError(503, "no-pop", "nobody")
         self.reserved += 1
         return {"pops": [{"name": others[0], "url": "http://b", "token": "t", "epoch": self.reserved}]}
 

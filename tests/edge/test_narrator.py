@@ -1,12 +1,13 @@
-"""What is said of an utterance that ends early."""
+"""What is said of an utterance that ends early, or stops for a while."""
 
 from __future__ import annotations
 
 import json
 
 from core.limits import TICK_SAMPLES
-from core.speech.messages import ReplyText, WordSpan
+from core.speech.messages import ReplyText, SpeechPacket, WordSpan
 from edge.narrator import Narrator
+from tests.edge.stage import VOICE, Stage
 
 
 def test_words_after_the_end_of_a_shortened_utterance_are_never_heard() -> None:
@@ -20,3 +21,18 @@ def test_words_after_the_end_of_a_shortened_utterance_are_never_heard() -> None:
     narrator.shorten(1, packets=12)
     narrator.heard(100 * TICK_SAMPLES)
     assert [json.loads(text)["data"]["text"] for text in said] == ["one", "one", "two"]
+
+
+def test_words_wait_while_their_voice_does() -> None:
+    stage = Stage()
+    stage.connect()
+    words = tuple(WordSpan(text, at * TICK_SAMPLES, (at + 5) * TICK_SAMPLES) for at, text in ((2, "a"), (12, "b")))
+    stage.session.receive(ReplyText(utterance_id=1, text="a b", words=words), stage.now)
+    stage.say(1, 10, end=False)
+    stage.ticks(100)
+    assert [word["text"] for word in stage.link.words("bot-tts-text")] == ["a"]
+    for index in range(10, 20):
+        packet = SpeechPacket(utterance_id=1, index=index, opus=VOICE, log_mel=bytes(40))
+        stage.session.receive(packet, stage.now)
+    stage.ticks(30)
+    assert [word["text"] for word in stage.link.words("bot-tts-text")] == ["a", "b"]

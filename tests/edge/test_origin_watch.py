@@ -32,6 +32,19 @@ async def test_sessions_without_a_record_end_and_the_others_stay() -> None:
     assert sessions.ids() == ("a",)
 
 
+async def test_what_a_copy_does_not_know_may_be_newer_than_the_copy() -> None:
+    class Copy(MemoryStore):
+        stale_reads = 0
+
+        async def keys(self, prefix: str) -> list[str]:
+            self.stale_reads += 1
+            return await super().keys(prefix)
+
+    sessions = _Sessions("a")
+    await OriginWatch(Copy(), sessions).check()
+    assert sessions.ended == []
+
+
 async def test_while_the_store_is_out_of_reach_nobody_is_sent_away() -> None:
     store, sessions = MemoryStore(), _Sessions("a")
     await store.aclose()

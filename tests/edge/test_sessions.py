@@ -16,7 +16,7 @@ from edge.sessions import Sessions
 from tests.edge.stage import RecordingLink, Stage, claims
 
 
-def _sessions(stage: Stage, bus: MemoryBus, capacity: int = 2) -> Sessions:
+def make_sessions(stage: Stage, bus: MemoryBus, capacity: int = 2) -> Sessions:
     return Sessions(
         bus=bus,
         conductor=stage.conductor,
@@ -29,7 +29,7 @@ def _sessions(stage: Stage, bus: MemoryBus, capacity: int = 2) -> Sessions:
 
 async def test_a_pop_admits_up_to_its_capacity_and_each_session_once() -> None:
     stage, bus = Stage(), MemoryBus()
-    sessions = _sessions(stage, bus)
+    sessions = make_sessions(stage, bus)
     first = await sessions.open(claims("a"))
     with pytest.raises(AdmissionError, match="already"):
         await sessions.open(claims("a"))
@@ -46,7 +46,7 @@ async def test_a_pop_admits_up_to_its_capacity_and_each_session_once() -> None:
 
 async def test_what_the_origin_says_reaches_the_session_and_garbage_does_not_hurt() -> None:
     stage, bus = Stage(), MemoryBus()
-    sessions = _sessions(stage, bus)
+    sessions = make_sessions(stage, bus)
     link = RecordingLink()
     end = await sessions.open(claims("a"))
     end.attach(link)
@@ -66,7 +66,7 @@ async def test_what_the_origin_says_reaches_the_session_and_garbage_does_not_hur
 
 async def test_one_session_can_be_sent_away_and_says_so() -> None:
     stage, bus = Stage(), MemoryBus()
-    sessions = _sessions(stage, bus)
+    sessions = make_sessions(stage, bus)
     link = RecordingLink()
     end = await sessions.open(claims("a"))
     end.attach(link)
@@ -80,7 +80,7 @@ async def test_one_session_can_be_sent_away_and_says_so() -> None:
 
 async def test_a_pop_that_stops_while_a_viewer_comes_keeps_nothing_of_it() -> None:
     stage, bus = Stage(), MemoryBus()
-    sessions = _sessions(stage, bus)
+    sessions = make_sessions(stage, bus)
     coming = asyncio.create_task(sessions.open(claims("a")))
     asyncio.get_running_loop().call_soon(sessions.end, "a", "pop-stopping")
     subscribe = bus.subscribe
@@ -117,7 +117,7 @@ async def test_a_pop_without_time_for_another_face_says_so() -> None:
 async def test_the_same_viewer_comes_again_with_a_newer_ticket() -> None:
     """Its link and its resume token are lost, its key is not."""
     stage, bus = Stage(), MemoryBus()
-    sessions = _sessions(stage, bus)
+    sessions = make_sessions(stage, bus)
     mine = replace(claims("a"), thumbprint="mine")
     await sessions.open(mine)
     assert sessions.thumbprint_of("a") == "mine" and sessions.thumbprint_of("b") == ""
@@ -135,7 +135,7 @@ async def test_the_same_viewer_comes_again_with_a_newer_ticket() -> None:
 @pytest.mark.parametrize("epoch", [1, EVERY_EPOCH, 2])
 async def test_the_origin_ends_the_session_of_one_epoch_or_of_all(epoch: int) -> None:
     stage, bus = Stage(), MemoryBus()
-    sessions = _sessions(stage, bus)
+    sessions = make_sessions(stage, bus)
     link = RecordingLink()
     end = await sessions.open(claims("a"))
     end.attach(link)
@@ -150,7 +150,7 @@ async def test_the_origin_ends_the_session_of_one_epoch_or_of_all(epoch: int) ->
 async def test_who_was_replaced_is_not_believed_any_more() -> None:
     """A worker that is late, or does not know yet that its session has moved, is refused by its generation."""
     stage, bus = Stage(), MemoryBus()
-    sessions = _sessions(stage, bus)
+    sessions = make_sessions(stage, bus)
     await sessions.open(claims())
     subject = messages.down_subject("s1")
 

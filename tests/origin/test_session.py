@@ -90,6 +90,42 @@ async def test_speech_never_runs_further_ahead_than_allowed(shared: Shared) -> N
     await viewer.aclose()
 
 
+class BrokenBus(MemoryBus):
+    """A fabric that takes nothing while it is away, as one over a network."""
+
+    away = False
+
+    @property
+    def connected(self) -> bool:
+        return not self.away
+
+    def publish_nowait(self, subject: str, payload: bytes) -> None:
+        if not self.away:
+            super().publish_nowait(subject, payload)
+
+
+async def test_an_answer_waits_for_the_fabric_and_what_was_lost_with_it_is_said_again(shared: Shared) -> None:
+    bus = BrokenBus()
+    viewer = await Viewer.connect(shared, bus=bus)
+    await viewer.send(UserText(text="tell me about saturn"))
+    await viewer.wait(SpeechPacket, when=lambda packet: packet.index >= 20)
+    lost = sound(viewer, 1)[-10:]
+    viewer.received = [(at, message) for at, message in viewer.received if message not in lost]
+    bus.away = True
+    await asyncio.sleep(0.05)
+    before = len(viewer.all(SpeechPacket))
+    assert viewer.session.snapshot().phase == "speaking"
+    await asyncio.sleep(0.3)
+    bus.away = False
+    await asyncio.sleep(0.3)
+    assert len(viewer.all(SpeechPacket)) == before, "it waits until the POP is heard"
+    await viewer.send(Opened(epoch=1, transport="test", missed=True))
+    end = await viewer.wait(SpeechEnd)
+    assert {packet.index for packet in sound(viewer, 1)} == set(range(end.packets))
+    assert [turn.state for turn in viewer.all(TurnState)].count("speaking") == 2, "the face is told where it is"
+    await viewer.aclose()
+
+
 async def test_spoken_question_is_understood_and_answered_at_once(shared: Shared) -> None:
     viewer = await Viewer.connect(shared)
     spoke = await viewer.speak(await synthesise(shared, "What is your name?"))

@@ -51,8 +51,9 @@ class Viewer:
         session_id: str = "s",
         character: str = "mira",
         on_guess: Callable[[Outcome], None] = lambda outcome: None,
+        bus: MemoryBus | None = None,
     ) -> Viewer:
-        bus = MemoryBus()
+        bus = bus or MemoryBus()
         session = DialogueSession(session_id, shared.characters[character], shared, bus, on_guess=on_guess)
         viewer = cls(session, bus)
         inbox = await bus.subscribe(down_subject(session_id))
