@@ -236,6 +236,8 @@ HANDOFF_INVITED_S_MAX: Final = 10.0
 HANDOFF_OVERLAP_S_MAX: Final = 0.3
 """Both sides send for at most this long: from the first decodable preview to the commit."""
 
+HANDOFF_SUCCESSOR_S_MAX: Final = 30.0
+"""A POP that a session was to move to lets go after this: its broker is gone, or the way to it. A move needs less."""
 HANDOFF_BEHIND_S_MAX: Final = 0.5
 """A successor that is further behind what the viewer has from the owner catches up by this much, once."""
 HANDOFFS_AT_ONCE_MAX: Final = 64

@@ -11,7 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.avatar.frame import AnimationFrame
-from core.limits import HANDOFF_OVERLAP_S_MAX, IDLE_THIN_AFTER_S, LISTENING_S_MAX, THINKING_S_MAX
+from core.limits import (
+    HANDOFF_OVERLAP_S_MAX,
+    HANDOFF_SUCCESSOR_S_MAX,
+    IDLE_THIN_AFTER_S,
+    LISTENING_S_MAX,
+    THINKING_S_MAX,
+)
 from core.session.claims import Claims
 from core.session.machine import Trigger
 from core.session.state import FaceState
@@ -60,6 +66,7 @@ class Session:
         now = services.clock()
         self.claims = claims
         self._words_at = 0.0
+        self._expected_at = 0.0
         self._moved = False
         self._services = services
         self._on_ended = on_ended
@@ -128,8 +135,9 @@ class Session:
         """See edge.conductor.Conducted."""
         if not self._presence.begun:
             return None
-        if self._presence.gone(now):
-            self._end("connection-lost")
+        given_up = self.parts.role is Role.SUCCESSOR and now - self._expected_at > HANDOFF_SUCCESSOR_S_MAX
+        if given_up or self._presence.gone(now):
+            self._end("handoff-timeout" if given_up else "connection-lost")
             return None
         parts = self.parts
         self._remind(now)
@@ -280,6 +288,7 @@ class Session:
         """It goes on where another POP has it, seen by nobody yet."""
         self.parts.role = Role.SUCCESSOR
         self.parts.narrator.words_held = True
+        self._expected_at = now
         self._presence.expect(now)
 
     def send_away(self, reason: str) -> None:

@@ -409,7 +409,9 @@ class Viewer:
         asyncio.get_running_loop().call_later(_LAST_WORD_S, self._on_lost, events, reason)
 
     def _on_lost(self, events: _LinkEnd, reason: str) -> None:
-        if events is self._events and not self._mover.under_way:
+        if events.standby and not self._closed:
+            self.spawn(self._mover.lose(events))
+        elif events is self._events and not self._mover.under_way:
             self._lose("connection-lost", reason)
 
     def _lose(self, code: str, message: str) -> None:

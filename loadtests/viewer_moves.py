@@ -126,6 +126,12 @@ class Mover:
             self._viewer.screen.stay()
             await standby.connection.aclose(farewell=False)
 
+    async def lose(self, events: LinkEnd) -> None:
+        """The connection to the other POP is gone, before that owned the session."""
+        standby = self._standby
+        if standby is not None and standby.events is events:
+            await self.stay(standby.epoch)
+
     async def aclose(self) -> None:
         """The viewer leaves."""
         if self._standby is not None:

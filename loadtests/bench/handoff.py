@@ -6,18 +6,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any, Final
 
-from core.fabric.config import FabricConfig
-from core.fabric.opening import OpenFabric, join_fabric
+from core.fabric.opening import OpenFabric
 from core.limits import MEDIA_CLOCK_HZ
 from core.session.handoff_messages import BROKER_SUBJECT, Move, Moved, Refused, decode_answer, encode_handoff
 from core.stream.playout import MotionSource
 from core.wire.access_unit import AccessUnitFlags
+from loadtests.bench._worker_kills import WORKERS, WorkerKills
 from loadtests.bench.harness import Result, percentile
+from loadtests.cluster import cluster_stack
 from loadtests.recording import Drawn, Recording
 from loadtests.stack import Pop, Stack, another_pop, local_stack
 from loadtests.viewer import TransportChoice, Viewer, ViewerError
@@ -41,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's own flags."""
     parser.add_argument("--handoffs", type=int, default=10, help="moves, half of them over each transport (default 10)")
     parser.add_argument("--kills", type=int, default=2, help="POPs killed while their character speaks (default 2)")
+    parser.add_argument(
+        "--worker-kills", type=int, default=3, help="workers killed while they answer (default 3)", metavar="KILLS"
+    )
+    parser.add_argument(
+        "--fabric",
+        choices=("local", "nats"),
+        default="local",
+        help="nats: all of it in a cluster of a hub and two leaf nodes (default local)",
+    )
 
 
 @dataclass(slots=True)
@@ -116,6 +126,7 @@ class _Tally:
     stalls_s: list[float] = field(default_factory=list)
     away_s: list[float] = field(default_factory=list)
     voice_again_s: list[float] = field(default_factory=list)
+    workers: WorkerKills = field(default_factory=WorkerKills)
     transcript_kept: bool = True
 
 
@@ -182,15 +193,8 @@ def _words(viewer: Viewer) -> list[str]:
     return [event.data.get("text", "") for event in viewer.recording.control if event.type == "bot-tts-text"]
 
 
-@contextlib.asynccontextmanager
-async def joined(stack: Stack) -> AsyncIterator[OpenFabric]:
-    """The stack's fabric, as its POPs see it."""
-    async with await join_fabric(FabricConfig(), stack.directory / "fabric.sock") as fabric:
-        yield fabric
-
-
 async def _many_moves(stack: Stack, transport: TransportChoice, count: int, tally: _Tally) -> None:
-    async with joined(stack) as fabric, Viewer.connect(origin=stack.origin_url, transport=transport) as viewer:
+    async with stack.joined() as fabric, Viewer.connect(origin=stack.origin_url, transport=transport) as viewer:
         epoch = viewer.ticket.epoch
         for _ in range(count):
             try:
@@ -211,21 +215,40 @@ async def _measure(stack: Stack, handoffs: int) -> _Tally:
 def run(options: argparse.Namespace) -> Result:
     """Measure."""
     handoffs = min(options.handoffs, 6) if options.quick else options.handoffs
-    with local_stack() as stack, another_pop(stack, "second"):
+    with _two_pops(options.fabric) as stack:
         tally = asyncio.run(_measure(stack, handoffs))
         kinds: tuple[TransportChoice, ...] = ("webrtc", "webtransport")
         for number in range(options.kills):
             with another_pop(stack, f"doomed-{number}") as doomed:
                 asyncio.run(_one_kill(stack, doomed, kinds[number % 2], tally))
+        if options.fabric == "nats" and options.worker_kills:
+            asyncio.run(tally.workers.measure(stack, options.worker_kills))
+    if options.fabric == "local" and options.worker_kills:
+        with local_stack(f"origin.workers={WORKERS}", "origin.greet=false") as stack:
+            asyncio.run(tally.workers.measure(stack, options.worker_kills))
+    return Result(figures=_figures(tally), details=_details(tally))
+
+
+@contextlib.contextmanager
+def _two_pops(fabric: str) -> Iterator[Stack]:
+    if fabric == "nats":
+        with cluster_stack("origin.greet=false") as cluster:
+            yield cluster
+    else:
+        with local_stack() as stack, another_pop(stack, "second"):
+            yield stack
+
+
+def _figures(tally: _Tally) -> dict[str, float]:
     figures: dict[str, float] = {
         "handoffs": tally.moves,
-        "handoffs_failed": len(tally.failures),
+        "handoffs_failed": len(tally.failures) + len(tally.workers.failures),
         "frozen_frames": sum(one.frozen_frames for one in tally.seen),
         "lost_audio_units": sum(one.lost_audio_units for one in tally.seen),
         "repeated_audio_units": sum(one.repeated_audio_units for one in tally.seen),
         "lost_audio_units_unmoved": sum(one.lost_audio_units for one in tally.unmoved),
         "frozen_frames_unmoved": sum(one.frozen_frames for one in tally.unmoved),
-        "transcript_kept": float(tally.transcript_kept),
+        "transcript_kept": float(tally.transcript_kept and tally.workers.kept),
     }
     if tally.moves:
         figures["overlap_ms_max"] = 1e3 * max(tally.overlaps_s)
@@ -235,9 +258,13 @@ def run(options: argparse.Namespace) -> Result:
         figures["pop_kill_resume_s_max"] = max(tally.away_s)
     if tally.voice_again_s:
         figures["pop_kill_voice_again_s_max"] = max(tally.voice_again_s)
-    details: dict[str, Any] = {
-        "failures": tally.failures,
+    return {**figures, **tally.workers.figures()}
+
+
+def _details(tally: _Tally) -> dict[str, Any]:
+    return {
+        "failures": tally.failures + tally.workers.failures,
         "viewer_stall_ms_max": round(1e3 * max(tally.stalls_s, default=0.0), 1),
         "unmoved": "the same viewers just before each move, for as long",
+        "worker_kills_said": tally.workers.said,
     }
-    return Result(figures=figures, details=details)

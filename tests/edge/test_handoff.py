@@ -11,7 +11,7 @@ import pytest
 from core.errors import FabricError, VisavisError
 from core.fabric.memory import MemoryBus
 from core.host.entropy import SeededEntropy
-from core.limits import TICK_S, TICK_SAMPLES
+from core.limits import HANDOFF_SUCCESSOR_S_MAX, TICK_S, TICK_SAMPLES
 from core.session.handoff_messages import (
     BROKER_SUBJECT,
     DrainProgress,
@@ -266,6 +266,21 @@ async def test_somebody_who_was_quicker_wins() -> None:
     assert decode_answer(await asked) == Refused(code="superseded")
     await until(lambda: table.b.sessions.ids() == ())
     assert table.other.words("commit") == []
+
+
+async def test_a_viewer_whose_broker_has_died_in_the_middle_stays_where_it_is() -> None:
+    table = Table()
+    await table.start()
+    asked = table.ask_to_move()
+    await until(lambda: bool(table.link.words("goaway")))
+    await table.come()
+    await table.handoffs.aclose()
+    table.b.stage.ticks(round(HANDOFF_SUCCESSOR_S_MAX / TICK_S) - 5)
+    assert table.b.sessions.ids() == ("s",)
+    table.b.stage.ticks(10)
+    await until(lambda: table.other.closed == "handoff-timeout")
+    assert (table.a.sessions.ids(), table.b.sessions.ids()) == (("s",), ())
+    asked.cancel()
 
 
 async def test_a_store_that_does_not_answer_is_asked_again() -> None:

@@ -1,29 +1,33 @@
-"""A whole cluster: what is started, that it serves, and that nothing is left when it ends."""
+"""A whole cluster: what is started, that sessions move in it and outlive its hub, and that nothing is left of it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
-import signal
+import functools
 import socket
-import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from core.errors import ConfigError
+from core.fabric.stepping import perform
 from core.host import cluster
 from core.host.cli import Parser
 from core.host.run import RunConfig
 from core.host.supervisor import ChildSpec
+from core.limits import HANDOFF_OVERLAP_S_MAX
+from core.session.handoff_messages import BROKER_SUBJECT, Answer, Move, Moved, decode_answer, encode_handoff
+from core.session.heart import decode_heart, heart_key
+from loadtests.cluster import Cluster, cluster_stack
+from loadtests.viewer import Viewer, fetch_ticket
 from origin.config import OriginConfig
+from origin.workers.leases import look_at
 from tests.core.host.test_supervisor import alive
-
-ROOT = Path(__file__).parents[3]
+from tests.origin.workers.test_stack import LINES, answered, words
 
 
 def plan(folder: Path, *arguments: str) -> list[ChildSpec]:
@@ -64,62 +68,88 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
         plan(tmp_path / "file")
 
 
-async def test_it_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "core.host.cli", "run-cluster", "--directory", str(tmp_path),
-        cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(120):
-            while b"is running" not in (line := await process.stdout.readline()):
-                assert line, (await process.stderr.read()).decode() if process.stderr else ""
-        urls = [word for word in line.decode().split() if word.startswith("http")]
-        assert len(urls) == 2
-        children = await asyncio.to_thread(descendants, process.pid)
-        assert len(children) >= 9  # six processes, and a NATS server under each of three
-        workers = await asyncio.to_thread(three_workers, urls[0])
-        ticket = await asyncio.to_thread(ask_ticket, urls[0])
-        assert ticket["pops"][0]["name"] in ("pop-a", "pop-b")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            await process.communicate()
-    assert process.returncode == 0
-    assert [pid for pid in (*children, *workers) if alive(pid)] == []
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    with cluster_stack("origin.greet=false") as cluster:
+        pids = list(cluster.children())
+        assert len(pids) >= 9  # six processes, and a NATS server under each of three
+        pids += until_three_are_warm(cluster)
+        yield cluster
+        pids += [*cluster.children(), *cluster.workers()]
+    assert [pid for pid in pids if alive(pid)] == [], "nobody is left"
 
 
-def three_workers(page: str) -> list[int]:
-    """Waits until their slots are warm. Returns: their pids, which are none of the cluster's descendants'."""
-    with urllib.request.urlopen(f"{page}config.json", timeout=10) as answer:
-        origin = json.load(answer)["origin_url"]
+def until_three_are_warm(cluster: Cluster) -> list[int]:
+    """Gives the workers' pids, which are none of the cluster's descendants'."""
     wanted = f'origin_pool_slots{{state="warm"}} {3 * OriginConfig().slots_per_worker}.0'
     deadline = time.monotonic() + 60.0
-    while wanted not in (text := urllib.request.urlopen(f"{origin}/metrics", timeout=10).read().decode()):
+    while wanted not in (text := urllib.request.urlopen(f"{cluster.origin_url}/metrics", timeout=10).read().decode()):
         assert time.monotonic() < deadline, text
         time.sleep(0.2)
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().decode().split("\0") if entry.name.isdigit() else []
-            if "origin.workers" in words and any(origin.rpartition(":")[2] in word for word in words):
-                found.append(int(entry.name))
-    assert len(found) == 3
-    return found
+    assert len(cluster.workers()) == 3
+    return list(cluster.workers())
 
 
-def ask_ticket(page: str) -> dict[str, list[dict[str, str]]]:
-    with urllib.request.urlopen(f"{page}config.json", timeout=10) as answer:
-        origin = json.load(answer)["origin_url"]
-    request = urllib.request.Request(f"{origin}/v1/sessions", data=b"{}", method="POST")
-    request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        ticket: dict[str, list[dict[str, str]]] = json.load(answer)
-    return ticket
+async def asked_of(viewer: Viewer, text: str, words_before: int) -> float:
+    """Asks. Returns: when, once so many words of the answer were heard."""
+    assert await viewer.wait_until(lambda viewer: viewer.ready, 5.0)
+    asked = viewer.send_text(text)
+    assert await viewer.wait_until(lambda viewer: len(words(viewer, asked)) >= words_before, 8.0)
+    return asked
 
 
-def descendants(pid: int) -> list[int]:
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found += [int(child), *descendants(int(child))]
-    return found
+async def said_to_its_end(viewer: Viewer, asked: float) -> bool:
+    """Every word of a line, each once, in order."""
+    return await viewer.wait_until(
+        lambda viewer: " ".join(str(event.data["text"]) for event in words(viewer, asked)) in LINES, 20.0
+    )
+
+
+async def moved(cluster: Cluster, viewer: Viewer) -> Answer:
+    move = Move(session_id=viewer.ticket.session_id, epoch=viewer.ticket.epoch, pop=viewer.ticket.pop_name)
+    async with cluster.joined() as fabric:
+        return decode_answer(await fabric.bus.request(BROKER_SUBJECT, encode_handoff(move), 20.0))
+
+
+async def test_a_session_moves_from_leaf_to_leaf_in_mid_sentence(running: Cluster) -> None:
+    async with Viewer.connect(origin=running.origin_url, transport="webtransport", microphone=False) as viewer:
+        before = viewer.ticket.pop_name
+        asked = await asked_of(viewer, "tell me about mars", 3)
+        answer = await moved(running, viewer)
+        assert isinstance(answer, Moved), answer
+        assert {before, answer.pop} == {viewer.ticket.pop_name, before} == set(running.pops)
+        assert answer.overlap_s <= HANDOFF_OVERLAP_S_MAX
+        assert await said_to_its_end(viewer, asked)
+
+
+async def test_sessions_outlive_their_hub(running: Cluster) -> None:
+    async with Viewer.connect(origin=running.origin_url, microphone=False) as viewer:
+        second = Viewer(await fetch_ticket(running.origin_url), microphone=False)
+        asked = await asked_of(viewer, "tell me about mars", 3)
+        killed = viewer.now
+        running.kill_hub()
+        try:
+            await second.start()
+            assert await second.wait_until(lambda viewer: viewer.ready and viewer.screen.units > 3, 3.0)
+            await asyncio.sleep(max(0.0, killed + 2.0 - viewer.now))
+            assert any(block.voice and block.at > killed + 0.5 for block in viewer.recording.heard)
+            running.return_hub()
+            assert await said_to_its_end(viewer, asked)
+            for one in (viewer, second):
+                assert await one.wait_until(functools.partial(answered, one.send_text("hello")), 5.0)
+            for one in (viewer, second):
+                assert await leased(running, one.ticket.session_id)
+            assert isinstance(await moved(running, viewer), Moved)
+        finally:
+            await second.aclose()
+
+
+async def leased(cluster: Cluster, session_id: str) -> bool:
+    """It has a record, and whoever answers in it lives."""
+    async with cluster.joined() as fabric:
+        await fabric.store.get(f"sessions.{session_id}")
+        lease = await perform(fabric.store, look_at(session_id))
+        if lease is None:
+            return False
+        heart = decode_heart((await fabric.store.get(heart_key(lease.holder))).value or b"")
+        return heart.life == lease.life and not heart.dead
