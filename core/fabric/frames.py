@@ -9,6 +9,7 @@ import msgspec
 
 from core import limits
 from core.errors import FabricError, RemoteProtocolError
+from core.packed import unpack
 
 __all__ = [
     "VERSION",
@@ -209,18 +210,12 @@ def encode(frame: ClientFrame | ServerFrame) -> bytes:
 
 def decode_client(body: bytes | memoryview) -> ClientFrame:
     """A frame as the server reads it. Raises: RemoteProtocolError: code `bad-frame`."""
-    try:
-        return _client.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-frame", str(error)) from error
+    return unpack(_client, body, "a frame", code="bad-frame")
 
 
 def decode_server(body: bytes | memoryview) -> ServerFrame:
     """A frame as the client reads it. Raises: RemoteProtocolError: code `bad-frame`."""
-    try:
-        return _server.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-frame", str(error)) from error
+    return unpack(_server, body, "a frame", code="bad-frame")
 
 
 class FrameSplitter:

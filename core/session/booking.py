@@ -15,6 +15,7 @@ import msgspec
 
 from core.errors import RemoteProtocolError
 from core.limits import LEASE_RECORD_SIZE_BYTES_MAX, LEASE_TRIES_MAX
+from core.packed import unpack
 from core.session.lease import Denied, Lease, LeaseRecord, acquire, end, look
 from core.session.steps import Create, Delete, Get, Outcome, Refusal, Steps, Update
 
@@ -59,12 +60,7 @@ def booking_key(request: str) -> str:
 
 def decode_booking(value: bytes) -> BookingRecord:
     """Raises: RemoteProtocolError: `bad-record`."""
-    if len(value) > LEASE_RECORD_SIZE_BYTES_MAX:
-        raise RemoteProtocolError("bad-record", f"a booking of {len(value)} bytes")
-    try:
-        return _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-record", f"no booking ({error})") from None
+    return unpack(_decoder, value, "a booking", code="bad-record", size_bytes_max=LEASE_RECORD_SIZE_BYTES_MAX)
 
 
 def book(request: str, offers: Sequence[Offer]) -> Steps[Lease | Denied]:

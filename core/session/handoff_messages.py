@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from core.errors import RemoteProtocolError
+from core.packed import unpack
 
 __all__ = [
     "BROKER_SUBJECT",
@@ -254,23 +254,14 @@ def encode_handoff(message: PopRequest | BrokerRequest | Answer) -> bytes:
 
 def decode_pop_request(data: bytes) -> PopRequest:
     """What a POP is asked. Raises: RemoteProtocolError: `bad-message`."""
-    try:
-        return _pop.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-message", str(error)) from error
+    return unpack(_pop, data)
 
 
 def decode_broker_request(data: bytes) -> BrokerRequest:
     """What the broker is asked. Raises: RemoteProtocolError: `bad-message`."""
-    try:
-        return _broker.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-message", str(error)) from error
+    return unpack(_broker, data)
 
 
 def decode_answer(data: bytes) -> Answer:
     """What either answers. Raises: RemoteProtocolError: `bad-message`."""
-    try:
-        return _answer.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-message", str(error)) from error
+    return unpack(_answer, data)

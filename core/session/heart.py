@@ -24,6 +24,7 @@ from core.limits import (
     LEASE_TRIES_MAX,
     LEASE_TTL_S,
 )
+from core.packed import unpack
 from core.session.lease import LeaseRecord, end
 from core.session.steps import Create, Get, Refusal, Steps, Update
 
@@ -66,12 +67,7 @@ def encode_heart(record: HeartRecord) -> bytes:
 
 def decode_heart(value: bytes) -> HeartRecord:
     """Raises: RemoteProtocolError: `bad-record`."""
-    if len(value) > LEASE_RECORD_SIZE_BYTES_MAX:
-        raise RemoteProtocolError("bad-record", f"a heartbeat of {len(value)} bytes")
-    try:
-        record = _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-record", f"no heartbeat ({error})") from None
+    record = unpack(_decoder, value, "a heartbeat", code="bad-record", size_bytes_max=LEASE_RECORD_SIZE_BYTES_MAX)
     if not record.life or record.beats < 0 or not 0.0 <= record.load <= 1.0:
         raise RemoteProtocolError("bad-record", "a heartbeat that nobody can have sent")
     return record

@@ -19,6 +19,7 @@ import msgspec
 
 from core.errors import Dropped, LocalProtocolError, RemoteProtocolError
 from core.limits import EPOCH_BEGIN_WALL_S, EPOCH_MAX, LEASE_RECORD_SIZE_BYTES_MAX, LEASE_TRIES_MAX
+from core.packed import unpack
 from core.session.steps import Create, Get, Refusal, Steps, Update
 
 __all__ = [
@@ -105,12 +106,7 @@ def encode_lease(record: LeaseRecord) -> bytes:
 
 def decode_lease(value: bytes) -> LeaseRecord:
     """Raises: RemoteProtocolError: `bad-record`."""
-    if len(value) > LEASE_RECORD_SIZE_BYTES_MAX:
-        raise RemoteProtocolError("bad-record", f"a lease record of {len(value)} bytes")
-    try:
-        record = _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-record", f"no lease record ({error})") from None
+    record = unpack(_decoder, value, "a lease record", code="bad-record", size_bytes_max=LEASE_RECORD_SIZE_BYTES_MAX)
     if not 0 < record.epoch <= record.reserved <= EPOCH_MAX or bool(record.holder) == bool(record.ended):
         raise RemoteProtocolError("bad-record", "a lease record that nobody can have written")
     return record

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.errors import RemoteProtocolError
+from core.packed import unpack
 
 __all__ = [
     "ECHO_SUBJECT",
@@ -433,10 +433,7 @@ def encode_prepare(prepare: Prepare) -> bytes:
 
 def decode_prepare(data: bytes) -> Prepare:
     """Raises: RemoteProtocolError: code `bad-message`."""
-    try:
-        return _prepare.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-message", str(error)) from error
+    return unpack(_prepare, data)
 
 
 def decode_up(data: bytes) -> UpMessage:
@@ -444,10 +441,7 @@ def decode_up(data: bytes) -> UpMessage:
 
     Raises: RemoteProtocolError: code `bad-message`.
     """
-    try:
-        return _up.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-message", str(error)) from error
+    return unpack(_up, data)
 
 
 def decode_down(data: bytes) -> DownMessage:
@@ -455,10 +449,7 @@ def decode_down(data: bytes) -> DownMessage:
 
     Raises: RemoteProtocolError: code `bad-message`.
     """
-    try:
-        return _down.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-message", str(error)) from error
+    return unpack(_down, data)
 
 
 def decode_presence(data: bytes) -> PopPresence:
@@ -466,7 +457,4 @@ def decode_presence(data: bytes) -> PopPresence:
 
     Raises: RemoteProtocolError: code `bad-message`.
     """
-    try:
-        return _presence.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-message", str(error)) from error
+    return unpack(_presence, data)

@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.errors import RemoteProtocolError
 from core.limits import HANDOFF_STATE_SIZE_BYTES_MAX
+from core.packed import unpack
 from core.speech.messages import WordSpan
 from origin.dialogue.heard import SpokenUtterance
 from origin.dialogue.opus_voice import VoiceEncoding
@@ -115,12 +115,7 @@ def _bare(memory: Memory) -> Memory:
 
 def decode_memory(data: bytes) -> Memory:
     """Raises: RemoteProtocolError: `bad-record`."""
-    if len(data) > HANDOFF_STATE_SIZE_BYTES_MAX:
-        raise RemoteProtocolError("bad-record", f"a memory of {len(data)} bytes")
-    try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-record", f"no memory ({error})") from None
+    return unpack(_decoder, data, "a memory", code="bad-record", size_bytes_max=HANDOFF_STATE_SIZE_BYTES_MAX)
 
 
 def rest_of(answer: tuple[str, ...], heard: str) -> str:

@@ -6,11 +6,11 @@ tells its news on `news_subject`. News may be lost: every `Status` says everythi
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
 
-from core.errors import RemoteProtocolError
+from core.packed import unpack
 
 __all__ = [
     "CONTROL_SUBJECT",
@@ -44,8 +44,6 @@ __all__ = [
     "encode",
     "news_subject",
 ]
-
-T = TypeVar("T")
 
 PROTOCOL: Final = 1
 """Workers of another protocol are given nothing; those of another version with the same protocol are."""
@@ -195,6 +193,7 @@ class Status(_Message, frozen=True, kw_only=True, tag="status"):
         beats: heartbeats that were acknowledged.
         memory_bytes: resident, without its own helpers.
         warm_up_s: from the start of its process to ready.
+        counts: what its process has counted since it began: `guess.` and an outcome, `opening.` and a result.
     """
 
     name: str
@@ -210,6 +209,7 @@ class Status(_Message, frozen=True, kw_only=True, tag="status"):
     memory_bytes: int = 0
     warm_up_s: float = 0.0
     sessions: tuple[Hosted, ...] = ()
+    counts: dict[str, int] = {}
 
 
 class Ended(_Message, frozen=True, kw_only=True, tag="ended"):
@@ -260,31 +260,24 @@ def encode(message: Command | Reply | News | Control | Controlled) -> bytes:
 
 def decode_command(data: bytes) -> Command:
     """Raises: RemoteProtocolError: `bad-message`."""
-    return _decode(_commands, data)
+    return unpack(_commands, data)
 
 
 def decode_reply(data: bytes) -> Reply:
     """Raises: RemoteProtocolError: `bad-message`."""
-    return _decode(_replies, data)
+    return unpack(_replies, data)
 
 
 def decode_control(data: bytes) -> Control:
     """Raises: RemoteProtocolError: `bad-message`."""
-    return _decode(_controls, data)
+    return unpack(_controls, data)
 
 
 def decode_controlled(data: bytes) -> Controlled:
     """Raises: RemoteProtocolError: `bad-message`."""
-    return _decode(_controlled, data)
+    return unpack(_controlled, data)
 
 
 def decode_news(data: bytes) -> News:
     """Raises: RemoteProtocolError: `bad-message`."""
-    return _decode(_news, data)
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
-    try:
-        return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError("bad-message", str(error)) from None
+    return unpack(_news, data)
