@@ -162,7 +162,8 @@ async def _serve(
     )
     sessions: SessionRunner = local
     if config.workers:
-        workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, answer, count)
+        tell = answer, count, metrics.count_elsewhere
+        workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, *tell)
         sessions = workers
     issuer = config.issuer or _url(host, port)
     clock = SystemClock()

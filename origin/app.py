@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -93,6 +93,14 @@ class OriginMetrics:
     def count_guess(self, outcome: Outcome) -> None:
         """What became of an answer that was begun before the turn had ended."""
         self.guesses.labels(outcome).inc()
+
+    def count_elsewhere(self, name: str, times: int) -> None:
+        """What sessions in worker processes have counted (`origin.workers.messages.Status.counts`)."""
+        kind, _, label = name.partition(".")
+        if kind == "guess" and label in get_args(Outcome):
+            self.guesses.labels(label).inc(times)
+        elif kind == "opening" and label in ("ready", "spoken"):
+            self.openings.labels(label).inc(times)
 
     def count_turn(self, marks: TurnMarks) -> None:
         """One answered turn; typed ones have no end of speech."""

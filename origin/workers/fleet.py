@@ -78,6 +78,17 @@ class Fleet:
             self.drain(status.name)
         return former
 
+    def counted(self, status: Status) -> dict[str, int]:
+        """What a worker has counted since it last said how it is; asked before `update`.
+
+        What a process has counted that is heard of for the first time was told to an origin before this one.
+        """
+        view = self.views.get(status.name)
+        if view is None:
+            return {}
+        told = view.status.counts if view.status.pid == status.pid else {}
+        return {name: more for name, total in status.counts.items() if (more := total - told.get(name, 0)) > 0}
+
     def drain(self, name: str) -> bool:
         """It takes nothing new. Returns: False when there is no such worker."""
         view = self.views.get(name)

@@ -123,6 +123,7 @@ class Keeper:
         """A worker has said how it is."""
         known = status.name in self.fleet.views
         before = self.fleet.views[status.name].state if known else ""
+        self.metrics.counted(self.fleet.counted(status))
         former = self.fleet.update(status, _now())
         if not known and self._ordered:
             del self._ordered[0]

@@ -36,13 +36,18 @@ class WorkerMetrics:
 
     Args:
         answer: told the stages of every spoken turn that was answered.
+        count: told what workers have counted, and how often (`origin.workers.messages.Status.counts`).
     """
 
     def __init__(
-        self, registry: CollectorRegistry, answer: Callable[[Mapping[str, float]], None] = lambda stages: None
+        self,
+        registry: CollectorRegistry,
+        answer: Callable[[Mapping[str, float]], None] = lambda stages: None,
+        count: Callable[[str, int], None] = lambda name, times: None,
     ) -> None:
         self._registry = registry
         self._answer = answer
+        self._count = count
         self._lost = Counter("origin_workers_lost_total", "Workers that ended unasked", registry=registry)
         self._moved = Counter("origin_sessions_moved_total", "Sessions moved between turns", registry=registry)
         self._taken_over = Histogram(
@@ -59,6 +64,11 @@ class WorkerMetrics:
     def answered(self, stages: Mapping[str, float]) -> None:
         """A spoken turn; milliseconds by the names of core.session.budget."""
         self._answer(stages)
+
+    def counted(self, counts: Mapping[str, int]) -> None:
+        """What a worker has counted since it was last heard of."""
+        for name, times in counts.items():
+            self._count(name, times)
 
     def lost(self) -> None:
         """A worker has ended unasked."""

@@ -27,6 +27,7 @@ def open_workers(
     arguments: Sequence[str],
     on_answer: Callable[[Mapping[str, float]], None] = lambda stages: None,
     on_count: Callable[[int], None] = lambda count: None,
+    on_counted: Callable[[str, int], None] = lambda name, times: None,
 ) -> WorkerSessions:
     """Make it; `open` starts it.
 
@@ -35,6 +36,7 @@ def open_workers(
         arguments: the configuration, for worker processes.
         on_answer: told the stages of each spoken turn, in milliseconds.
         on_count: told how many sessions there are.
+        on_counted: told what workers have counted, and how often.
     Raises: ConfigError: a pool that cannot be.
     """
     pool = config.pool
@@ -45,7 +47,7 @@ def open_workers(
     keeper = Keeper(
         fabric.bus,
         fabric.store,
-        WorkerMetrics(registry, on_answer),
+        WorkerMetrics(registry, on_answer, on_counted),
         policy,
         workers=config.workers,
         workers_max=pool.workers_max,

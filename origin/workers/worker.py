@@ -14,6 +14,7 @@ import os
 import platform
 import resource
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -131,6 +132,8 @@ class Worker:
         self._changed = asyncio.Event()
         self._seen_fabric = time.monotonic()
         self._idle_since: dict[str, float] = {}
+        self._counts = Counter[str]()
+        shared.on_opening = lambda ready: self._count(f"opening.{'ready' if ready else 'spoken'}")
 
     def _new_heart(self) -> Heart:
         return Heart(self.name, self._shared.entropy.token_bytes(9).hex())
@@ -292,6 +295,7 @@ class Worker:
             self._shared,
             self._bus,
             on_turn=self._answered,
+            on_guess=lambda outcome: self._count(f"guess.{outcome}"),
             open_s_max=begin.open_s_max,
             idle_s_max=SESSION_IDLE_S_MAX,
             generation=begin.generation,
@@ -372,7 +376,11 @@ class Worker:
             memory_bytes=_resident_bytes(),
             warm_up_s=round(self._warm_up_s, 3),
             sessions=hosted,
+            counts=dict(self._counts),
         )
+
+    def _count(self, name: str) -> None:
+        self._counts[name] += 1  # told with the next status
 
     def _answered(self, marks: TurnMarks) -> None:
         if marks.speech_ended:

@@ -28,6 +28,7 @@ from core.speech.messages import (
     encode,
     up_subject,
 )
+from origin.app import OriginMetrics
 from origin.config import OriginConfig
 from origin.dialogue.character import load_characters
 from origin.dialogue.services import Shared
@@ -44,12 +45,14 @@ class Pool:
 
     Attributes:
         ended: sessions that are over, in the order in which that was told.
+        metrics: what the origin counts.
     """
 
     config: OriginConfig
     fabric: OpenFabric
     sessions: WorkerSessions
     shared: Shared
+    metrics: OriginMetrics
     ended: list[str] = field(default_factory=list)
 
     async def told(self, session_id: str) -> None:
@@ -64,6 +67,17 @@ class Pool:
             while session_id not in self.ended:
                 await asyncio.sleep(0.01)
 
+    async def until_counted(self, name: str, timeout_s: float = 5.0) -> None:
+        """Until the origin has heard of something that its workers count."""
+        async with asyncio.timeout(timeout_s):
+            while not any(
+                sample.value
+                for family in self.metrics.registry.collect()
+                for sample in family.samples
+                if sample.name == name
+            ):
+                await asyncio.sleep(0.02)
+
     def pid_of(self, session_id: str) -> int:
         return next(int(row["pid"]) for row in self.sessions.report() if session_id in row["sessions"])
 
@@ -77,8 +91,10 @@ class Pool:
 def make(config: OriginConfig, fabric: OpenFabric) -> Pool:
     shared = Shared(config, load_characters(), SystemEntropy())
     arguments = ["--set", f"origin.fabric={config.fabric}", "--set", "origin.slots_per_worker=2"]
-    sessions = open_workers(config, Sessions(shared, fabric.bus), fabric, CollectorRegistry(), arguments)
-    return Pool(config, fabric, sessions, shared)
+    metrics = OriginMetrics(CollectorRegistry())
+    local = Sessions(shared, fabric.bus)
+    sessions = open_workers(config, local, fabric, metrics.registry, arguments, on_counted=metrics.count_elsewhere)
+    return Pool(config, fabric, sessions, shared, metrics)
 
 
 @contextlib.asynccontextmanager

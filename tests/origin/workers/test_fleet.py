@@ -46,6 +46,24 @@ def test_a_new_life_holds_nothing_of_the_one_before() -> None:
     assert one.pool.count(SlotState.WARM) == 2 and len(one.pool) == 2
 
 
+def test_what_is_counted_is_added_once_whoever_counts() -> None:
+    one = fleet()
+
+    def says(**counts: int) -> dict[str, int]:
+        return heard(msgspec.structs.replace(WARM, counts=counts))
+
+    def heard(status: Status) -> dict[str, int]:
+        added = one.counted(status)
+        one.update(status, 0.0)
+        return added
+
+    assert says(a=5) == {}, "an origin of before has been told"
+    assert says(a=7, b=1) == {"a": 2, "b": 1}
+    assert says(a=7, b=1) == {}
+    assert heard(msgspec.structs.replace(WARM, life="2", counts={"a": 8, "b": 1})) == {"a": 1}, "another life"
+    assert heard(msgspec.structs.replace(WARM, pid=8, counts={"a": 2})) == {"a": 2}, "another process"
+
+
 def test_another_protocol_is_shown_and_never_used() -> None:
     one = fleet(msgspec.structs.replace(WARM, protocol=PROTOCOL + 1, version="9"))
     assert one.take() is None and one.running() == []

@@ -90,6 +90,8 @@ async def test_nothing_said_is_lost_while_a_session_moves(pool: Pool) -> None:
         while not (said := caller.all(Transcript)[-1]).final:
             await asyncio.sleep(0.01)
     assert "moon" in said.text and said.generation == caller.generation
+    await pool.until_counted("origin_guesses_total")
+    await pool.until_counted("origin_openings_total")
     await caller.send(Closed())
     await pool.until_over("m")
     await settled(pool, ["warm"] * 4)
