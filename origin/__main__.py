@@ -153,7 +153,7 @@ async def _serve(
     if not config.workers:
         await shared.start()
     url = _url(*listener.getsockname()[:2])
-    count, answer = metrics.sessions.set, metrics.count_answer
+    count = metrics.sessions.set
     local = Sessions(
         shared,
         fabric.bus,
@@ -163,15 +163,14 @@ async def _serve(
     )
     sessions: SessionRunner = local
     if config.workers:
-        tell = answer, count, metrics.count_elsewhere
-        workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, *tell)
-        sessions = workers
+        tell = metrics.count_answer, count, metrics.count_elsewhere
+        sessions = workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, *tell)
     clock = SystemClock()
     broker = Broker(shared, sessions, fabric.store, key, clock, issuer=config.issuer or url, bus=fabric.bus)
     keys = ApiKeys(fabric.store, clock, shared.entropy, config.api_keys)
     stack.push_async_callback(keys.aclose)
     stack.push_async_callback(broker.aclose)
-    moves = Handoffs(fabric.bus, broker, time.monotonic, name=SystemEntropy().token_bytes(8).hex())
+    moves = Handoffs(fabric.bus, broker, time.monotonic, name=shared.entropy.token_bytes(8).hex())
     stack.push_async_callback(moves.aclose)
     if config.workers:
         await workers.open()
