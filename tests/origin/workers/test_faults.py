@@ -30,6 +30,7 @@ from origin.dialogue.session import DialogueSession
 from origin.problems import ProblemError
 from origin.sessions import Sessions
 from origin.workers import controller
+from origin.workers import keeper as keeper_module
 from origin.workers.controller import WorkerSessions
 from origin.workers.keeper import Keeper
 from origin.workers.messages import PROTOCOL, Status, encode, news_subject
@@ -237,27 +238,61 @@ async def test_workers_that_are_no_good_are_not_started_again_and_again_and_othe
     await fabric.aclose()
 
 
+class Recorder:
+    """A provider that only notes what is asked of it."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self._asked = asked
+
+    async def start(self, count: int) -> None:
+        self._asked.append(f"start {count}")
+
+    async def stop(self, name: str, instance: str, *, at_once: bool = False) -> None:
+        self._asked.append(f"stop {name} {instance}")
+
+    def adopt(self, name: str, pid: int) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_after_an_outage_nobody_is_replaced_who_may_only_be_on_the_way_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class BrokenBus(MemoryBus):
+        connected = False
+
+    monkeypatch.setattr(keeper_module, "_FIND_S", 0.3)
+    asked, bus = list[str](), BrokenBus()
+    keeper = Keeper(
+        bus,
+        MemoryStore(),
+        WorkerMetrics(CollectorRegistry()),
+        PoolPolicy(),
+        workers=1,
+        workers_max=0,
+        slots_per_worker=2,
+        ready_s=30.0,
+        idle_s=60.0,
+    )
+    keeper.provider = Recorder(asked)
+    running = asyncio.create_task(keeper.run())
+    await asyncio.sleep(0.4)
+    bus.connected = True
+    await asyncio.sleep(0.1)
+    assert asked == []
+    await until(lambda: asked == ["start 1"], 3.0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_demand_that_grows_starts_workers_and_one_that_is_gone_ends_them(shared: Shared) -> None:
     """What the policy wants is asked of the provider, within its bounds, and taken back after a while."""
     asked: list[str] = []
-
-    class Recorder:
-        async def start(self, count: int) -> None:
-            asked.append(f"start {count}")
-
-        async def stop(self, name: str, instance: str, *, at_once: bool = False) -> None:
-            asked.append(f"stop {name} {instance}")
-
-        def adopt(self, name: str, pid: int) -> None:
-            pass
-
-        async def aclose(self) -> None:
-            pass
-
-    bus, store = MemoryBus(), MemoryStore()
     keeper = Keeper(
-        bus,
-        store,
+        MemoryBus(),
+        MemoryStore(),
         WorkerMetrics(CollectorRegistry()),
         PoolPolicy(mode="absolute", buffer=2),
         workers=1,
@@ -266,7 +301,7 @@ async def test_a_demand_that_grows_starts_workers_and_one_that_is_gone_ends_them
         ready_s=30.0,
         idle_s=0.1,
     )
-    keeper.provider = Recorder()
+    keeper.provider = Recorder(asked)
     now = time.monotonic()
 
     def warm(name: str) -> None:
