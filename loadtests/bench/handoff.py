@@ -33,7 +33,8 @@ _MOVE_S_MAX: Final = 20.0
 _FREEZE_S: Final = 0.1
 _PLACEMENTS_MAX: Final = 12
 """Sessions opened until one is placed at the POP that is about to die."""
-_BEFORE_S, _AFTER_S = 0.5, 0.8
+_BEFORE_S, _AFTER_S = 0.1, 0.8
+"""A move is watched from a moment before it until so long after it; no move has made what sounded earlier."""
 _TALKING_S: Final = 1.2
 """So long the voice has been heard when a session is moved."""
 
@@ -137,8 +138,8 @@ async def _one_move(viewer: Viewer, fabric: OpenFabric, epoch: int, tally: _Tall
         if not await viewer.wait_until(speaking, _SPEECH_S_MAX):
             tally.failures.append("never-spoke")
             return epoch
-    tally.unmoved.append(noticed(viewer.recording, viewer.now - _BEFORE_S - _AFTER_S, viewer.now - 0.05))
     begin = viewer.now - _BEFORE_S
+    tally.unmoved.append(noticed(viewer.recording, begin - _BEFORE_S - _AFTER_S, begin))
     words_before = _words(viewer)
     move = Move(session_id=viewer.ticket.session_id, epoch=epoch, pop=viewer.ticket.pop_name)
     answer = decode_answer(await fabric.bus.request(BROKER_SUBJECT, encode_handoff(move), _MOVE_S_MAX))
