@@ -184,9 +184,16 @@ class Viewer:
         if self.requests == 0 or net.now - self.heard_at > LONELY_S:
             self.heard_at = net.now
             self.requests += 1
+            request = f"{self.session}/{self.requests}"
             for broker in net.chance.sample(self.world.brokers, net.chance.choice([1, 1, 2])):  # twice: a retry
-                broker.serve(self, f"{self.session}/{self.requests}")
+                broker.serve(self, request)
+            if net.chance.random() < 0.3:  # a retry that comes late, maybe when the viewer has long been served
+                net.at(net.now + net.chance.uniform(0.5, 20.0), lambda: self._repeat(request))
         net.at(net.now + 0.5, self.watch)
+
+    def _repeat(self, request: str) -> None:
+        if not self.left:
+            self.world.net.chance.choice(self.world.brokers).serve(self, request)
 
 
 class Broker(Process):
@@ -357,8 +364,7 @@ class Broker(Process):
     def _moved(self, handoff: Handoff, viewer: Viewer, result: Lease | Denied, state: dict[str, Any]) -> None:
         if isinstance(result, Denied) and result.reason == "unknown":
             slot, epoch = state["slot"], handoff.epoch
-            request = f"{viewer.session}/{viewer.requests}"
-            again = commit(viewer.session, epoch=epoch, holder=slot.holder, life=slot.life, request=request)
+            again = commit(viewer.session, epoch=epoch, holder=slot.holder, life=slot.life, request=slot.request)
             self.later(0.5, lambda: self.run(again, lambda once: self._moved(handoff, viewer, once, state)))
             return
         if isinstance(result, Lease):
