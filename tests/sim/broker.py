@@ -65,6 +65,10 @@ class World:
         """By name."""
         return self.workers[int(name[1:])]
 
+    def viewer(self, session: str) -> Viewer:
+        """By its session."""
+        return self.viewers[int(session[1:])]
+
     def _violated(self, what: str) -> None:
         self.violations.append(f"at {self.net.now:.2f} s: {what}")
 
