@@ -11,7 +11,6 @@ import pytest
 from tests.sim import broker
 from tests.sim.broker import simulate
 
-
 _GAVE_TWO_SLOTS = (248, 910)
 """To one request, when the booking of a lease could be forgotten that had not ended."""
 
