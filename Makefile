@@ -49,7 +49,8 @@ e2e: setup $(STRANGERS) ## Only the tests in the browser
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 CHECKS := check-ruff check-mypy check-basedpyright check-imports check-tidy check-vectors check-client
-check: $(CHECKS) ## Format, lint, types, imports, house rules, vectors: all that needs no running system (-k: do not stop)
+check: setup ## Format, lint, types, imports, house rules, vectors: all that needs no running system (-k: do not stop)
+	@$(MAKE) --jobs=2 --output-sync=target $(CHECKS)
 
 check-ruff: setup
 	$(call say,ruff)

@@ -43,6 +43,7 @@ EngineName = Literal["aioquic", "qh3"]
 
 _MAX_ACK_DELAY_S: Final = 0.025
 _CONNECT_S_MAX: Final = 10.0
+_LAST_WORD_S: Final = 0.05
 _DATAGRAM_SIZE_BYTES_MAX: Final = 1_200
 _SOCKET_BUFFER_SIZE_BYTES: Final = 1 << 20
 
@@ -401,7 +402,8 @@ class WebTransportClient:
                 with contextlib.suppress(RemoteProtocolError):
                     closed = self._capsules.receive(event.data)
                     if closed is not None or event.stream_ended:
-                        self._hang_up(closed.reason if closed else "closed")
+                        # What was said before on the control stream may be in a packet behind this one.
+                        self._loop.call_later(_LAST_WORD_S, self._hang_up, closed.reason if closed else "closed")
             case http.HeadersReceived() | http.DataReceived() if event.stream_id in self._answers:
                 answer = self._answers[event.stream_id]
                 if isinstance(event, http.HeadersReceived):
@@ -438,6 +440,8 @@ class WebTransportClient:
             self._events.on_unit(*unit, now)
 
     def _hang_up(self, reason: str) -> None:
+        if self._over:
+            return
         self._quic.close(error_code=0x100)
         self._flush()
         self._end(reason)

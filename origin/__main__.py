@@ -133,6 +133,7 @@ async def _serve(
     from origin.dialogue.services import Shared, check_services
     from origin.echo import serve_echo
     from origin.handoffs import Handoffs
+    from origin.key_rotation import rotate_in_time
     from origin.sessions import SessionRunner, Sessions
     from origin.tokens import load_admin_secret, load_signing_keys
     from origin.workers.opening import open_workers
@@ -151,7 +152,7 @@ async def _serve(
     stack.push_async_callback(shared.aclose)
     if not config.workers:
         await shared.start()
-    host, port = listener.getsockname()[:2]
+    url = _url(*listener.getsockname()[:2])
     count, answer = metrics.sessions.set, metrics.count_answer
     local = Sessions(
         shared,
@@ -164,9 +165,8 @@ async def _serve(
     if config.workers:
         workers = open_workers(config, local, fabric, metrics.registry, worker_arguments, answer, count)
         sessions = workers
-    issuer = config.issuer or _url(host, port)
     clock = SystemClock()
-    broker = Broker(shared, sessions, fabric.store, key, clock, issuer=issuer, bus=fabric.bus)
+    broker = Broker(shared, sessions, fabric.store, key, clock, issuer=config.issuer or url, bus=fabric.bus)
     keys = ApiKeys(fabric.store, clock, shared.entropy, config.api_keys)
     stack.push_async_callback(keys.aclose)
     stack.push_async_callback(broker.aclose)
@@ -181,8 +181,9 @@ async def _serve(
     await broker.start()
     await broker.adopt()
     await moves.start()
+    stack.callback(asyncio.create_task(rotate_in_time(key, fabric.bus, clock, config.signing_key_days)).cancel)
     app = build_app(config, broker, key, metrics, keys=keys, admin_secret=admin_secret, bus=fabric.bus)
-    await _serve_http(app, listener, _url(host, port))
+    await _serve_http(app, listener, url)
 
 
 async def _serve_http(app: Starlette, listener: socket.socket, url: str) -> None:

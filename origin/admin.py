@@ -19,7 +19,6 @@ Who asks sends `Authorization: Bearer` with an admin key. Errors are problem doc
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -29,12 +28,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from core.errors import ConfigError, FabricError
+from core.errors import ConfigError
 from core.fabric.bus import Bus
-from core.speech.messages import SIGNING_KEYS_SUBJECT
 from origin.access import Access
 from origin.api_keys import ApiKeys, KeyWish
 from origin.broker import Broker
+from origin.key_rotation import rotate
 from origin.problems import ProblemError
 from origin.tokens import Signer, SigningKeys
 from origin.turn_log import TurnLog
@@ -156,13 +155,9 @@ class _Admin:
     async def rotate_signing(self, request: Request) -> Response:
         keys = self._rotating()
         try:
-            keys.rotate()
+            rotate(keys, self._bus, self._broker.clock.wall())
         except ConfigError as error:
             raise ProblemError(500, "keys-not-written", f"{error}.") from None
-        if self._bus is not None:
-            with contextlib.suppress(FabricError):  # a POP that misses it learns the new key from the first ticket
-                self._bus.publish_nowait(SIGNING_KEYS_SUBJECT, b"")
-        _log.info("the signing keys were rotated", extra={"key": keys.key_id})
         return JSONResponse(keys.roles())
 
     def _rotating(self) -> SigningKeys:

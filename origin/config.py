@@ -119,6 +119,9 @@ class OriginConfig:
     admin_keys: tuple[str, ...] = setting(
         (), help="keys of the admin API, besides the one in the runtime directory", secret=True
     )
+    signing_key_days: int = setting(
+        30, help="a key signs tickets for so long, then the next one does; 0: until told", minimum=0, maximum=3_650
+    )
     require_proof: bool = setting(False, help="only clients with a key of their own (proof of possession) get tickets")
     tickets_per_minute_per_address: int = setting(
         120, help="of who comes without an API key, this machine apart; 0: no limit", minimum=0, maximum=1_000_000

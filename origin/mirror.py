@@ -13,21 +13,18 @@ from core.fabric.bus import Bus, Subscription
 from core.limits import SESSION_IDLE_S_MAX
 from core.speech.messages import Closed, Opened, Ready, decode_up, down_subject, encode, up_subject
 from origin.dialogue.character import Character
+from origin.session_life import SessionLife
 
 __all__ = ["MirrorSession"]
 
 
-class MirrorSession:
-    """Begins, waits for its viewer's end, and ends; see `origin.dialogue.session.DialogueSession`.
+class MirrorSession(SessionLife):
+    """Begins, waits for its viewer's end, and ends.
 
     Args:
         session_id: names the subjects.
         open_s_max: the session ends when no viewer has come by then.
         idle_s_max: it ends when nothing has come from its viewer for so long.
-
-    Attributes:
-        closed: set when everything is freed.
-        reason: why it ended.
     """
 
     def __init__(
@@ -39,16 +36,13 @@ class MirrorSession:
         open_s_max: float = 30.0,
         idle_s_max: float = SESSION_IDLE_S_MAX,
     ) -> None:
-        self.id = session_id
-        self.closed = asyncio.Event()
-        self.reason = ""
+        super().__init__(session_id)
         self._ready = Ready(character=character.id, display_name=character.name)
         self._bus = bus
         self._open_s_max = open_s_max
         self._idle_s_max = idle_s_max
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Subscribe. Raises: FabricError: the bus is out of reach."""
@@ -56,24 +50,12 @@ class MirrorSession:
         follow = self._follow(self._subscription)
         self._task = asyncio.get_running_loop().create_task(follow, name=f"mirror {self.id}")
 
-    def end(self, reason: str) -> None:
-        """Begin to free everything; `closed` tells when that is done. Idempotent."""
-        if self._ending is None:
-            self.reason = reason
-            self._ending = asyncio.get_running_loop().create_task(self._end(), name=f"end {self.id}")
-
-    async def aclose(self, reason: str = "shutdown") -> None:
-        """Free everything."""
-        self.end(reason)
-        await self.closed.wait()
-
-    async def _end(self) -> None:
+    async def _free(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._subscription is not None:
             await self._subscription.aclose()
-        self.closed.set()
 
     async def _follow(self, subscription: Subscription) -> None:
         self.end(await self._listen(subscription))

@@ -140,6 +140,10 @@ class SigningKeys:
 
     Args:
         directory: where they are kept (modes 0600); None: nowhere, for tests and benchmarks.
+        rotated_wall: see below.
+
+    Attributes:
+        rotated_wall: since when the current key signs, in seconds since 1970.
     """
 
     def __init__(
@@ -149,7 +153,9 @@ class SigningKeys:
         previous: TicketKey | None = None,
         *,
         directory: Path | None = None,
+        rotated_wall: int = 0,
     ) -> None:
+        self.rotated_wall = rotated_wall
         self._current = current
         self._following = following
         self._previous = previous
@@ -177,7 +183,7 @@ class SigningKeys:
             "previous": self._previous.key_id if self._previous else None,
         }
 
-    def rotate(self) -> None:
+    def rotate(self, now_wall: int) -> None:
         """The next key signs from now on, the current one is the previous, the previous one is gone.
 
         Raises: ConfigError: the files cannot be written; nothing has changed then, or will be mended by the next start.
@@ -192,6 +198,7 @@ class SigningKeys:
                 raise ConfigError(f"the signing keys cannot be rotated: {error}") from None
             following = _load(self._directory / _NEXT_FILE)
         self._previous, self._current, self._following = self._current, self._following, following
+        self.rotated_wall = now_wall
 
 
 def load_signing_keys(directory: Path) -> SigningKeys:
@@ -202,9 +209,9 @@ def load_signing_keys(directory: Path) -> SigningKeys:
     current, following, previous = (directory / name for name in (_KEY_FILE, _NEXT_FILE, _PREVIOUS_FILE))
     if not current.exists() and following.exists():
         following.replace(current)  # a rotation that was cut short
-    return SigningKeys(
-        _load(current), _load(following), _load(previous) if previous.exists() else None, directory=directory
-    )
+    keys = _load(current), _load(following), _load(previous) if previous.exists() else None
+    # The next key was made when the current one began to sign.
+    return SigningKeys(*keys, directory=directory, rotated_wall=int(following.stat().st_mtime))
 
 
 def load_key(directory: Path) -> TicketKey:

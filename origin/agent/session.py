@@ -60,6 +60,7 @@ from origin.dialogue.character import Character
 from origin.dialogue.opus_voice import VoiceEncoding
 from origin.dialogue.services import Shared
 from origin.sent_again import SentAgain
+from origin.session_life import SessionLife
 
 __all__ = ["AgentLink", "AgentSession"]
 
@@ -82,8 +83,8 @@ class AgentLink(Protocol):
         """Close it when what was sent has left."""
 
 
-class AgentSession:
-    """See the module; it begins, lives and ends like `origin.dialogue.session.DialogueSession`.
+class AgentSession(SessionLife):
+    """See the module; it begins and lives like `origin.dialogue.session.DialogueSession`.
 
     Args:
         session_id: names the subjects.
@@ -92,8 +93,6 @@ class AgentSession:
         idle_s_max: it ends when nothing has come from its viewer for so long.
 
     Attributes:
-        closed: set when everything is freed.
-        reason: why it ended.
         dropped: messages of the POP that were not the protocol, late or out of range.
     """
 
@@ -107,9 +106,7 @@ class AgentSession:
         open_s_max: float = 30.0,
         idle_s_max: float = SESSION_IDLE_S_MAX,
     ) -> None:
-        self.id = session_id
-        self.closed = asyncio.Event()
-        self.reason = ""
+        super().__init__(session_id)
         self.dropped = 0
         self._bus = bus
         self._down = down_subject(session_id)
@@ -131,7 +128,6 @@ class AgentSession:
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._away: asyncio.TimerHandle | None = None
-        self._ending: asyncio.Task[None] | None = None
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -149,18 +145,7 @@ class AgentSession:
         """The token of the agent's first connection."""
         return self._passes.issue(asyncio.get_running_loop().time() + AGENT_TOKEN_LIFETIME_S)
 
-    def end(self, reason: str) -> None:
-        """Begin to free everything; `closed` tells when that is done. Idempotent."""
-        if self._ending is None:
-            self.reason = reason
-            self._ending = asyncio.get_running_loop().create_task(self._end(), name=f"end {self.id}")
-
-    async def aclose(self, reason: str = "shutdown") -> None:
-        """Free everything."""
-        self.end(reason)
-        await self.closed.wait()
-
-    async def _end(self) -> None:
+    async def _free(self) -> None:
         if self._away is not None:
             self._away.cancel()
         link, self._link = self._link, None
@@ -172,7 +157,6 @@ class AgentSession:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._subscription is not None:
             await self._subscription.aclose()
-        self.closed.set()
 
     async def _run(self) -> None:
         try:
@@ -218,7 +202,7 @@ class AgentSession:
 
     def detach(self, link: AgentLink) -> None:
         """Its connection is gone: what came of its sentence is spoken, and the face waits for it a while."""
-        if link is not self._link or self._ending is not None:
+        if link is not self._link or self.ending:
             return
         self._link = None
         self._speaking.hang_up()
@@ -232,7 +216,7 @@ class AgentSession:
     # --- the viewer ----------------------------------------------------------------------------------------------
 
     def _send(self, message: DownMessage) -> None:
-        if self._ending is None:
+        if not self.ending:
             self._again.sent(message)
             with contextlib.suppress(FabricError):  # the fabric counts what it loses
                 self._bus.publish_nowait(self._down, encode(message))

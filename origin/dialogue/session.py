@@ -66,6 +66,7 @@ from origin.dialogue.state import DialogueState, TurnMarks
 from origin.dialogue.turns import Conversation, EndingStopStrategy
 from origin.dialogue.voice_output import VoiceOutput
 from origin.sent_again import SentAgain
+from origin.session_life import SessionLife
 
 __all__ = ["DialogueSession"]
 
@@ -84,7 +85,7 @@ _UNHEARD_S_MAX: Final = 2.0
 _POLL_S: Final = 0.02
 
 
-class DialogueSession:
+class DialogueSession(SessionLife):
     """See the module. `start` returns when the pipeline is warm; `closed` is set when it has ended.
 
     Args:
@@ -100,8 +101,6 @@ class DialogueSession:
         on_change: told when `snapshot` may have changed.
 
     Attributes:
-        closed: set when everything is freed.
-        reason: why it ended.
         dropped: messages that were not the protocol, too late, too long or out of range.
     """
 
@@ -121,9 +120,7 @@ class DialogueSession:
         standby: bool = False,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self.id = session_id
-        self.closed = asyncio.Event()
-        self.reason = ""
+        super().__init__(session_id)
         self.dropped = 0
         self._bus = bus
         self._down = down_subject(session_id)
@@ -146,7 +143,6 @@ class DialogueSession:
         self._pop_epoch = 0
         self._again = SentAgain()
         self._tasks: list[asyncio.Task[None]] = []
-        self._ending: asyncio.Task[None] | None = None
         self._state = DialogueState(
             send=self._send,
             character=character,
@@ -281,18 +277,7 @@ class DialogueSession:
         """The conversation as a language model would see it."""
         return [dict(message) for message in self._state.context.messages if isinstance(message, dict)]
 
-    def end(self, reason: str) -> None:
-        """Begin to free everything; `closed` tells when that is done. Idempotent."""
-        if self._ending is None:
-            self.reason = reason
-            self._ending = asyncio.get_running_loop().create_task(self._end(), name=f"end {self.id}")
-
-    async def aclose(self, reason: str = "shutdown") -> None:
-        """Free everything."""
-        self.end(reason)
-        await self.closed.wait()
-
-    async def _end(self) -> None:
+    async def _free(self) -> None:
         self._state.closed = True
         if self._subscription is not None:
             await self._subscription.aclose()
@@ -309,7 +294,6 @@ class DialogueSession:
             others.append(pipeline)
         await asyncio.gather(*others, return_exceptions=True)
         self._tasks = []
-        self.closed.set()
 
     async def _run(self, runner: WorkerRunner) -> None:
         await runner.run()
@@ -356,7 +340,7 @@ class DialogueSession:
                 continue
             self._last_heard = asyncio.get_running_loop().time()
             await self._receive(received)
-            if self._released or self._ending is not None:
+            if self._released or self.ending:
                 return
 
     async def _receive(self, received: UpMessage) -> None:

@@ -36,7 +36,10 @@ FREEZE_S = 0.100
 AUDIBLE_RMS = 0.01
 _AUDIBLE_DBFS = -40.0
 _STILL = 0.5 / 1023
-"""Half a step of a mouth weight on the wire: less is no drawn change."""
+"""Half a step of a mouth weight on the wire: less is no movement of a mouth."""
+_SAME = 1e-5
+"""A picture that stands does not change at all; a calm face that only breathes changes by some 4e-4 in 100 ms, and by a
+few 1e-5 where its breath turns."""
 _MOUTH_MOVED = 0.02
 """What the true jaw must do within a stillness for it to be called frozen: two per cent of its way."""
 _WINDOW_S = 2.0
@@ -127,15 +130,15 @@ def truth_of(recording: Recording, text: str) -> Truth:
 
 
 def still(faces: Faces, *, channels: NDArray[np.intp] | None = None, longer_s: float = FREEZE_S) -> list[Stretch]:
-    """Stretches in which nothing drawn changed for longer than this.
+    """Stretches in which nothing drawn changed for longer than this: no channel of a face, or not these of its mouth.
 
     Times at which nothing was drawn at all do not count as still: that is the machine, not the network.
     """
-    values = faces.values if channels is None else faces.values[:, channels]
+    values, change = (faces.values, _SAME) if channels is None else (faces.values[:, channels], _STILL)
     found: list[Stretch] = []
     start = 0
     for index in range(1, len(values) + 1):
-        if index < len(values) and float(np.abs(values[index] - values[start]).max()) < _STILL:
+        if index < len(values) and float(np.abs(values[index] - values[start]).max()) < change:
             continue
         stretch = Stretch(float(faces.at_s[start]), float(faces.at_s[index - 1]))
         if stretch.length_s > longer_s:

@@ -82,6 +82,14 @@ def test_without_redundancy_a_held_face_freezes() -> None:
     assert mouth_error(held, truth, found) > 0.02
 
 
+def test_a_face_that_hardly_moves_is_no_picture_that_stands() -> None:
+    at = np.arange(120) / 60
+    breath = np.zeros((at.size, 80))
+    breath[:, -1] = 0.002 * np.sin(2 * np.pi * at / 2.5)
+    calm = Faces(at, breath)
+    assert still(calm, channels=np.arange(80)) and not still(calm)
+
+
 def test_a_mouth_that_stands_still_in_a_living_face_is_found() -> None:
     truth = _sent()
     faces = _drawn(truth, np.ones(_FRAMES, dtype=bool), hold=False)

@@ -121,7 +121,7 @@ async def test_what_an_operator_ends_is_over_within_a_second(place: Stack, trans
         await kicking
         assert at <= time.monotonic(), "the command had not even ended"
         assert "kicked" in str(over)
-        assert over.code == "goaway" or transport == "webtransport"  # whose end of the session says why, perhaps sooner
+        assert over.code == "goaway"
         with pytest.raises(ViewerError, match="unknown-session"):
             await viewer.change_pop()
         assert viewer.ticket.session_id not in {
