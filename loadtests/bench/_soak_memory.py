@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ import httpx
 from core.errors import ConfigError
 from loadtests.stack import Stack
 
-__all__ = ["Samples", "Watch", "floors", "resident_kib", "slope"]
+__all__ = ["Samples", "Watch", "floors", "resident_kib", "slope", "trend"]
 
 _SETTLED_FROM = 1 / 3
 """Allocators and caches fill at first: the line is through what comes after this share of the samples."""
 _FLOORS = 10
 """The line is through about so many floors."""
+_CHANCE_Z = 1.96
+"""Standard deviations that a trend stands out from chance: 95 of 100 times chance stays below."""
 
 
 def resident_kib(pid: int | str = "self") -> float:
@@ -35,6 +38,17 @@ def slope(points: list[tuple[float, float]]) -> float:
         return 0.0
     slopes = [(y1 - y0) / (x1 - x0) for i, (x0, y0) in enumerate(points) for x1, y1 in points[i + 1 :] if x1 > x0]
     return statistics.median(slopes)
+
+
+def trend(points: list[tuple[float, float]]) -> float:
+    """The slope, or 0 where points without any trend would often be in such an order.
+
+    Source: Mann 1945, Kendall 1975: how many pairs rise, less how many fall, has a known variance by chance.
+    """
+    count = len(points)
+    rising = sum((y1 > y0) - (y1 < y0) for i, (_, y0) in enumerate(points) for _, y1 in points[i + 1 :])
+    deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    return slope(points) if abs(rising) - 1 > _CHANCE_Z * deviation else 0.0
 
 
 def floors(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -55,8 +69,8 @@ class Samples:
             self.points.setdefault(name, []).append((x, kib))
 
     def slopes(self) -> dict[str, float]:
-        """Growth of each per x, once settled: the line through its floors."""
-        return {name: slope(floors(points[int(len(points) * _SETTLED_FROM) :])) for name, points in self.points.items()}
+        """Growth of each per x, once settled: the trend of its floors."""
+        return {name: trend(floors(points[int(len(points) * _SETTLED_FROM) :])) for name, points in self.points.items()}
 
     def floors(self) -> dict[str, list[float]]:
         """Floors of each from the first sample on."""

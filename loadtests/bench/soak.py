@@ -8,11 +8,12 @@ in stepped time over the POP's own conductor and sessions in this process (`_soa
 How to read growth. Memory (`…_kib_per_…`) is what is resident: the median slope between floors, which are the lowest
 of every few looks, after the first third of them. So neither buffers that fill to their bound count (units that
 feedback may be about, phonemes that another POP may need), nor what a process gives back between two peaks (the
-voice's, clause by clause). Whatever takes longer than that third to fill does count: the figure of a short run is an
-upper bound, and `memory_kib` in the details shows whether it levels off. `…_blocks_per_min` is how many more pieces of
-memory Python's objects occupy, with what the interpreter keeps for its next ones (up to 2,000 tuples of each length)
-and garbage that was not collected yet: if it stays where it is and memory grows all the same, the allocator's holes
-grow and nothing leaks. The text of an answer, about 1 KiB a minute and copy, is remembered by an origin.
+voice's, clause by clause). A slope that chance would give as well is 0. Whatever takes longer than that third to fill
+does count: the figure of a short run is an upper bound, and `memory_kib` in the details shows whether it levels off.
+`…_blocks_per_min` is how many more pieces of memory Python's objects occupy, with what the interpreter keeps for its
+next ones (up to 2,000 tuples of each length) and garbage that was not collected yet: if it stays where it is and
+memory grows all the same, the allocator's holes grow and nothing leaks. The text of an answer, about 1 KiB a minute
+and copy, is remembered by an origin.
 """
 
 from __future__ import annotations

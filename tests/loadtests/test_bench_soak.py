@@ -8,7 +8,7 @@ import pytest
 from core.errors import ConfigError
 from loadtests.bench import soak
 from loadtests.bench._soak_idle import Idle, idle
-from loadtests.bench._soak_memory import Samples, resident_kib, slope
+from loadtests.bench._soak_memory import Samples, resident_kib, slope, trend
 from loadtests.bench._soak_monologue import ASK, Monologue, model
 
 MANY = soak.Sessions(
@@ -47,6 +47,15 @@ def test_what_fills_at_first_is_no_growth() -> None:
         samples.add(x, {"pop": 1_000.0 if x >= 4 else 250.0 * x})
     assert samples.slopes() == {"pop": 0.0}
     assert resident_kib() > 1_000
+
+
+def test_what_chance_gives_as_well_is_no_trend() -> None:
+    voice = [42628.0, 43012.0, 43072.0, 43952.0, 43968.0, 43992.0, 43608.0, 44128.0, 41664.0, 43324.0]  # of a real run
+    assert trend(list(enumerate(voice))) == 0.0
+    assert trend([(x, y + 300.0 * x) for x, y in enumerate(voice)]) == pytest.approx(300.0, rel=0.4)
+    assert trend([(x, float(x)) for x in range(5)]) == 1.0
+    assert trend([(x, -float(x)) for x in range(5)]) == -1.0
+    assert trend([]) == trend([(0.0, 1.0)]) == trend([(0.0, 1.0), (1.0, 2.0)]) == 0.0
 
 
 def test_peaks_that_are_given_back_are_no_growth_and_a_rising_floor_is() -> None:
