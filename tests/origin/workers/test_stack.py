@@ -87,10 +87,10 @@ async def test_a_viewer_goes_on_talking_while_processes_are_killed_and_drained()
             asked = await heard_again(viewer)
             assert await answer(viewer, asked), "the session goes on after the origin's restart"
 
-            now_at = (await host_of(stack, session_id))["name"]
             async with asyncio.timeout(30.0):  # the killed one is replaced
                 while [row["state"] for row in await listed(stack)].count("warm") < 2:
                     await asyncio.sleep(0.2)
+            now_at = (await host_of(stack, session_id))["name"]
             told = await asyncio.to_thread(visavis, stack, "drain", now_at)
             assert "1 of its conversations were moved" in told
             assert (await host_of(stack, session_id))["name"] != now_at
