@@ -31,7 +31,7 @@ class EdgeConfig:
         "", help="where what this POP processes stays, e.g. eu; who asks for a region gets only those"
     )
     carrier: str = setting("", help="the mobile network it is inside of: only that network's devices are sent here")
-    fabric: Path = setting(Path("run/fabric.sock"), help="Unix socket of the local fabric")
+    fabric: Path = setting(Path("run/fabric.sock"), help="Unix socket of the local fabric", beside="run.directory")
     capacity: int = setting(50, help="sessions admitted at once", minimum=1, maximum=10_000)
     processes: int = setting(
         1, help="processes of this POP, each a POP of its own behind one page; 0: one per core", minimum=0, maximum=256

@@ -42,7 +42,7 @@ async def drain(options: argparse.Namespace, edge: EdgeConfig, fabric_config: Fa
     try:
         joined = await join_fabric(fabric_config, edge.fabric)
     except FabricError as error:
-        raise ConfigError(f"no fabric at {edge.fabric} ({error.code}); say where with --set edge.fabric=…") from None
+        raise ConfigError(f"the POPs cannot be asked: {error}") from None
     async with joined as fabric:
         return await _watch(fabric.bus, options, stop)
 
@@ -68,7 +68,11 @@ async def _ask(bus: Bus, name: str, request: PopRequest) -> DrainProgress:
     try:
         answer = decode_answer(await bus.request(pop_subject(name), encode_handoff(request)))
     except FabricError as error:
-        why = "nobody answers to that name" if error.code == "no-responder" else error.code
+        why = (
+            "nobody answers to that name; `visavis pops list` shows the names"
+            if error.code == "no-responder"
+            else error.code
+        )
         raise ConfigError(f"POP {name} cannot be asked: {why}") from None
     except RemoteProtocolError as error:
         raise ConfigError(f"POP {name} answers what this version does not understand ({error.code})") from None

@@ -6,9 +6,9 @@
 Then open the page with `?origin=http://127.0.0.1:9000`: it asks this program for a session, which then answers in it.
 """
 
+import argparse
 import asyncio
 import json
-import sys
 
 import httpx
 import numpy as np
@@ -21,8 +21,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from websockets.asyncio.client import ClientConnection, connect
 
-ORIGIN = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8081"
-PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 9000
+parser = argparse.ArgumentParser(description="An agent that repeats what is typed.")
+parser.add_argument("origin", nargs="?", default="http://127.0.0.1:8081", help="where Visavis hands out sessions")
+parser.add_argument("port", nargs="?", type=int, default=9000, help="where pages ask this program for one")
+given = parser.parse_args()
 RATE_HZ = 16_000
 conversations: set[asyncio.Task[None]] = set()
 
@@ -63,7 +65,7 @@ async def converse(url: str, token: str) -> None:
 async def sessions(request: Request) -> JSONResponse:
     """What the page asks an origin for, asked for on its behalf; the agent's part of the answer stays here."""
     async with httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.post(f"{ORIGIN}/v1/sessions", json={"mode": "agent"})
+        answer = await http.post(f"{given.origin}/v1/sessions", json={"mode": "agent"})
     ticket = answer.json()
     if agent := ticket.pop("agent", None):
         conversation = asyncio.create_task(converse(agent["url"], agent["token"]))
@@ -75,4 +77,5 @@ async def sessions(request: Request) -> JSONResponse:
 if __name__ == "__main__":
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["*"], allow_methods=["POST"])
     app = Starlette(routes=[Route("/v1/sessions", sessions, methods=["POST"])], middleware=[cors])
-    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning")
+    print(f"Open the page with ?origin=http://127.0.0.1:{given.port}")
+    uvicorn.run(app, host="127.0.0.1", port=given.port, log_level="warning")

@@ -7,8 +7,8 @@ Then open the page with `?origin=http://127.0.0.1:9000`. The services need no ac
 scripted character and voice. Any other Pipecat service may stand in their place.
 """
 
+import argparse
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,8 +37,10 @@ from origin.dialogue.character import load_characters
 from origin.dialogue.services import LLM, STT, TTS, Shared
 from origin.transport import VisavisTransport
 
-ORIGIN = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8081"
-PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 9000
+parser = argparse.ArgumentParser(description="A Pipecat bot with a face.")
+parser.add_argument("origin", nargs="?", default="http://127.0.0.1:8081", help="where Visavis hands out sessions")
+parser.add_argument("port", nargs="?", type=int, default=9000, help="where pages ask this program for one")
+given = parser.parse_args()
 services = Shared(OriginConfig(), load_characters(), SystemEntropy())
 bots: set[asyncio.Task[None]] = set()
 
@@ -76,7 +78,7 @@ async def bot(transport: VisavisTransport) -> None:
 
 async def sessions(request: Request) -> JSONResponse:
     """What the page asks an origin for; every viewer gets a bot of its own."""
-    transport = VisavisTransport(ORIGIN)
+    transport = VisavisTransport(given.origin)
     try:
         ticket = await transport.open()
     except AgentError as error:
@@ -97,9 +99,10 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 if __name__ == "__main__":
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_headers=["*"], allow_methods=["POST"])
     routes = [Route("/v1/sessions", sessions, methods=["POST"])]
+    print(f"Open the page with ?origin=http://127.0.0.1:{given.port}")
     uvicorn.run(
         Starlette(routes=routes, middleware=[cors], lifespan=lifespan),
         host="127.0.0.1",
-        port=PORT,
+        port=given.port,
         log_level="warning",
     )

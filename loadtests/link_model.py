@@ -84,7 +84,8 @@ def read_trace(path: Path) -> DeliveryTrace:
                         raise ConfigError(f"{path}:{number}: {text[:20]!r} is not a time in milliseconds")
                     times.append(int(text) / 1_000)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the trace {path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"the trace {path} cannot be read: {why}") from error
     return DeliveryTrace(tuple(times))
 
 

@@ -365,7 +365,13 @@ def _rounded(rate: float) -> float:
 def register(subparsers: Subparsers) -> None:
     """Add `visavis simulate`."""
     day = Assumptions()
-    parser = subparsers.add_parser("simulate", help="a day of arrivals by the broker's own code", description=__doc__)
+    parser = subparsers.add_parser(
+        "simulate",
+        help="a day of arrivals by the broker's own code",
+        description="A day of arrivals in virtual time, placed, warmed up and moved by the broker's own code: who "
+        "has to wait for a worker, who is turned away, how many workers there are and what they cost. "
+        "--pops 6 --sessions 3000 is a first look.",
+    )
     for name, kind, text in (
         ("pops", int, "how many POPs"),
         ("sessions", int, "how many arrivals in the day"),
@@ -387,8 +393,11 @@ def _simulate(options: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     fields = ("pops", "sessions", "session_s", "warm_up_s", "roam_share", "slot_hour_cost", "seed")
+    if options.plot is not None and not options.plot.absolute().parent.is_dir():
+        raise ConfigError(f"--plot: there is no folder {options.plot.absolute().parent}")
     assumed = Assumptions(**{name: getattr(options, name) for name in fields})
     began = time.monotonic()
+    Day(assumed)  # refuses what cannot be before a bar is shown
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("a day", total=1.0)
         report = Day(assumed, lambda share: bar.update(task, completed=share)).run()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError
-from core.host.config import add_config_arguments, load_config, overrides_from
+from core.host.config import ADMIN_KEY_VARIABLE, add_config_arguments, load_config, overrides_from
 from origin.config import OriginConfig
 
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ __all__ = ["register_keys", "register_pops", "register_sessions"]
 
 _EXIT_REFUSED: Final = 1
 _TIMEOUT_S: Final = 10.0
-_KEY_VARIABLE: Final = "VISAVIS_ADMIN_KEY"
 _EPILOG: Final = (
-    f"The admin key is taken from {_KEY_VARIABLE}, else from the file admin-key in the origin's runtime directory. "
-    "Exit codes: 0 done, 1 the origin refused or cannot be reached, 2 wrong use."
+    f"The admin key is taken from {ADMIN_KEY_VARIABLE}, else from the file admin-key in the origin's runtime "
+    "directory. Exit codes: 0 done, 1 the origin refused or cannot be reached, 2 wrong use."
 )
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -52,10 +51,10 @@ def register_keys(subparsers: Subparsers) -> None:
     create.add_argument("--sessions-max", type=int, default=0, metavar="N", help="sessions at once; 0: no limit")
     create.add_argument("--per-minute", type=int, default=0, metavar="N", help="tickets per minute; 0: no limit")
     rotate = _add(commands, "rotate", "give an API key a new secret", _rotate_key)
-    rotate.add_argument("id")
+    rotate.add_argument("id", help="as `visavis keys list` shows it")
     rotate.add_argument("--grace", type=_seconds, default=3_600, help="how long the old one stays good, e.g. 90s, 2h")
     revoke = _add(commands, "revoke", "make an API key worthless and end its sessions", _revoke_key)
-    revoke.add_argument("id")
+    revoke.add_argument("id", help="as `visavis keys list` shows it")
     _add(commands, "rotate-signing", "sign tickets with the next key from now on", _rotate_signing)
 
 
@@ -64,7 +63,7 @@ def register_sessions(subparsers: Subparsers) -> None:
     commands = _group(subparsers, "sessions", "sessions of a running origin")
     _add(commands, "list", "show the sessions", _list_sessions)
     kick = _add(commands, "kick", "end a session at once; its viewer is told", _kick)
-    kick.add_argument("id")
+    kick.add_argument("id", help="as `visavis sessions list` shows it")
 
 
 def register_pops(subparsers: Subparsers) -> None:
@@ -114,8 +113,10 @@ class _Origin:
         try:
             response = self._http.request(method, f"/v1/admin/{path}", json=body)
         except httpx.HTTPError as error:
-            why = str(error) or type(error).__name__
-            raise _RefusedError(f"the origin at {self._http.base_url} cannot be reached ({why})") from None
+            why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+            raise _RefusedError(
+                f"the origin at {self._http.base_url} cannot be reached ({why}); is it running?"
+            ) from None
         if response.is_success:
             return response.json() if response.content else None
         try:
@@ -151,16 +152,19 @@ def _url(config: OriginConfig) -> str:
 
 
 def _admin_key(config: OriginConfig) -> str:
-    given = os.environ.get(_KEY_VARIABLE, "").strip()
+    given = os.environ.get(ADMIN_KEY_VARIABLE, "").strip()
     path = config.fabric.parent / "admin-key"
     if given or not path.exists():
         if not given:
-            raise ConfigError(f"there is no admin key: set {_KEY_VARIABLE}, or run this beside the origin ({path})")
+            raise ConfigError(
+                f"there is no admin key at {path}: is an origin running? Set {ADMIN_KEY_VARIABLE}, or say where its "
+                "runtime directory is with --set run.directory=…"
+            )
         return given
     try:
         return path.read_text().strip()
     except OSError as error:
-        raise ConfigError(f"the admin key {path} cannot be read ({error.strerror}); set {_KEY_VARIABLE}") from None
+        raise ConfigError(f"the admin key {path} cannot be read ({error.strerror}); set {ADMIN_KEY_VARIABLE}") from None
 
 
 # --- what can be asked -------------------------------------------------------------------------------------------

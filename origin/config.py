@@ -104,7 +104,9 @@ class OriginConfig:
 
     host: str = setting("127.0.0.1", help="address of the HTTP API", flag="--host")
     port: int = setting(8081, help="TCP port of the HTTP API; 0: any free one", minimum=0, maximum=65535, flag="--port")
-    fabric: Path = setting(Path("run/fabric.sock"), help="Unix socket of bus and store", flag="--fabric")
+    fabric: Path = setting(
+        Path("run/fabric.sock"), help="Unix socket of bus and store", flag="--fabric", beside="run.directory"
+    )
     issuer: str = setting("", help="who tickets say they are from; POPs must trust the same; empty: this API's URL")
     characters: Path | None = setting(None, help="folder of character files (default: the ones that come along)")
     character: str = setting("mira", help="the character of who asks for none")

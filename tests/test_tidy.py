@@ -265,6 +265,26 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
+def test_documents_name_what_is_there() -> None:
+    """Every path in backticks and every link to a file; what is made by a command lies in a folder git ignores."""
+    folders = {str(folder) for name in tracked() for folder in Path(name).parents}
+    known = {*tracked(), *folders}
+    tails = {"/".join(parts[start:]) for parts in (Path(name).parts for name in known) for start in range(len(parts))}
+    made = ("run", "out", "edge/static", "visavis.toml", "my_voice.py")
+    offenders = []
+    for name in (name for name in tracked() if name.endswith(".md") and not name.startswith("tests/")):
+        linked = re.findall(r"\]\(((?!https?:|#)[^)\s#]+)", text(name))
+        offenders += [f"{name}: {link}" for link in linked if not (ROOT / name).parent.joinpath(link).exists()]
+        named = re.findall(
+            r"`([\w-]+(?:[/.][\w-]+)*\.(?:py|ts|mjs|js|toml|md|json|glb|vrm)|(?:core|edge|origin|tests)/[\w/.-]+)`",
+            text(name),
+        )
+        offenders += [
+            f"{name}: {path}" for path in named if path.rstrip("/") not in tails and not path.startswith(made)
+        ]
+    report(offenders)
+
+
 def test_limits_have_one_home() -> None:
     """No other file of core defines a number that core/limits.py already names."""
     names = {

@@ -105,7 +105,10 @@ class _Link:
                 await self._connect()
         except TimeoutError:
             self._drop_connection()
-            raise FabricError("unreachable", f"no fabric at {self.path} within {timeout_s:g} s") from None
+            raise FabricError(
+                "unreachable",
+                f"no fabric at {self.path} within {timeout_s:g} s; is an origin running there (run.directory)?",
+            ) from None
         self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
     async def aclose(self) -> None:

@@ -31,8 +31,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from core.errors import ConfigError
+from core.host.directory import socket_in
 
 __all__ = [
+    "ADMIN_KEY_VARIABLE",
     "CONFIG_FILE",
     "SECTIONS",
     "add_config_arguments",
@@ -48,7 +50,9 @@ CONFIG_FILE: Final = "visavis.toml"
 """Read from the working directory when it is there; `VISAVIS_CONFIG` or `--config` name another one."""
 _PREFIX: Final = "VISAVIS_"
 _PATH_VARIABLE: Final = "VISAVIS_CONFIG"
-_NOT_SETTINGS: Final = frozenset({_PATH_VARIABLE})
+ADMIN_KEY_VARIABLE: Final = "VISAVIS_ADMIN_KEY"
+"""The key of an operator's commands; a secret of whoever types them, no setting of a process."""
+_NOT_SETTINGS: Final = frozenset({_PATH_VARIABLE, ADMIN_KEY_VARIABLE})
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
@@ -63,6 +67,7 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     flag: str | None = None,
+    beside: str | None = None,
 ) -> Any:
     """A dataclass field with what people should know of it.
 
@@ -72,8 +77,16 @@ def setting(
         secret: accepted from the environment only, masked wherever the configuration is shown.
         minimum, maximum: bounds of a number, inclusive.
         flag: a flag of its own besides `--set`, for example "--port".
+        beside: of a socket's path, "section.key": the runtime directory it is in where nobody says otherwise.
     """
-    metadata = {"help": help, "secret": secret, "minimum": minimum, "maximum": maximum, "flag": flag}
+    metadata = {
+        "help": help,
+        "secret": secret,
+        "minimum": minimum,
+        "maximum": maximum,
+        "flag": flag,
+        "beside": beside,
+    }
     if isinstance(default, dict):
         table = cast("dict[str, str]", default)
         return dataclasses.field(default_factory=table.copy, metadata=metadata, repr=not secret)
@@ -102,12 +115,17 @@ def load_config(
     Raises: ConfigError: an unknown key, a wrong type or range, a missing value or file; one line that says which.
     """
     variables = os.environ if environ is None else environ
-    tree = _Tree(section)
-    tree.add_file(path, variables)
-    tree.add_environment(variables)
-    for override in overrides:
-        tree.add_override(override)
-    return _build(cls, tree.values, section)
+    values = _gather(section, path, variables, overrides)
+    if dataclasses.is_dataclass(cls):
+        for field in dataclasses.fields(cls):
+            beside = field.metadata.get("beside")
+            if beside and field.name not in values:
+                home, _, key = beside.partition(".")
+                given = _gather(home, path, variables, overrides).get(key)
+                if isinstance(given, _Given):
+                    directory = cast("Path", _convert(given, Path, beside))
+                    values[field.name] = _Given(str(socket_in(directory)), given.source, text=False)
+    return _build(cls, values, section)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, cls: type | None = None, section: str = "") -> None:
@@ -249,6 +267,15 @@ class _Tree:
                 inner = into[key] = {}
             into = inner
         into[keys[-1]] = given
+
+
+def _gather(section: str, path: Path | None, environ: Mapping[str, str], overrides: Sequence[str]) -> _Values:
+    tree = _Tree(section)
+    tree.add_file(path, environ)
+    tree.add_environment(environ)
+    for override in overrides:
+        tree.add_override(override)
+    return tree.values
 
 
 # --- building ----------------------------------------------------------------------------------------------------

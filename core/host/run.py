@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError
 from core.host.config import add_config_arguments, load_config, overrides_from, setting
+from core.host.directory import socket_in
 from core.host.sections import load_section
 
 if TYPE_CHECKING:
@@ -21,14 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["RunConfig", "free_port", "patience", "register", "supervise"]
 
 _POP_STOP_S_MAX: Final = 6.0
-_SOCKET_PATH_BYTES_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """Section [run]: what `visavis run` itself can be told."""
 
-    directory: Path = setting(Path("run"), help="where the fabric's socket lives", flag="--directory")
+    directory: Path = setting(Path("run"), help="where socket, records and keys live", flag="--directory")
     ready_s: float = setting(60.0, help="how long a process may take to start, in seconds", minimum=1, maximum=600)
 
 
@@ -165,15 +166,17 @@ def free_port(host: str, port: int, flag: str, avoid: int = 0) -> int:
 
 
 def _fabric_path(directory: Path) -> Path:
-    """The socket inside the runtime directory; in the user's own temporary one where the path would be too long."""
-    path = directory.absolute() / "fabric.sock"
-    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES_MAX:
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"the runtime directory {directory} cannot be made ({error.strerror}); choose another with --directory"
-            ) from None
-        return path
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - a private folder in it
-    return base / f"visavis-{os.getuid()}-{os.getpid()}" / "fabric.sock"
+    """The runtime directory's socket; its folder is made. Raises: ConfigError: that cannot be, or is not private."""
+    path = socket_in(directory)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        there = path.parent.lstat()
+    except OSError as error:
+        raise ConfigError(
+            f"the runtime directory {directory} cannot be made ({error.strerror}); choose another with --directory"
+        ) from None
+    # A folder below one that anybody may write to could have been there before us.
+    elsewhere = path.parent != directory.absolute()
+    if elsewhere and (not stat.S_ISDIR(there.st_mode) or there.st_uid != os.getuid() or there.st_mode & 0o077):
+        raise ConfigError(f"{path.parent} is not private to you; remove it, or choose a shorter path with --directory")
+    return path

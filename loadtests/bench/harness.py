@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from core.errors import ConfigError
+from core.host.telemetry import configure_logging
 
 __all__ = ["Benchmark", "Result", "benchmarks", "machine", "main", "percentile", "report"]
 
@@ -145,6 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(name: str | None, arguments: Sequence[str], program: str) -> int:
     """List the benchmarks, or run one and print what it measured. Gives the exit code."""
     if name is None:
+        configure_logging("bench", level="error", loguru=True)  # Pipecat introduces itself when it is loaded
         for known in benchmarks():
             sys.stdout.write(f"{known:<12} {_describe(known)}\n")
         return 0
@@ -164,9 +166,10 @@ def execute(name: str | None, arguments: Sequence[str], program: str) -> int:
 
 def _describe(name: str) -> str:
     try:
-        return load(name).DESCRIPTION
+        said = load(name).DESCRIPTION.removeprefix(f"{name}: ")
     except ConfigError as error:
         return f"({error})"
+    return said[:1].upper() + said[1:]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -95,7 +95,7 @@ def _needs_training() -> None:
         import onnx_ir  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"{error.name} is missing: `make distill` installs it (the extra [distill])") from None
+        raise ConfigError(f"{error.name} is missing; install it with `pip install -e '.[distill]'`") from None
 
 
 def _corpus(options: argparse.Namespace) -> int:

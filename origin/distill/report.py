@@ -45,11 +45,12 @@ td.poor{background:#fde4dc}td.fair{background:#fdf3d7}.key span{margin-right:18p
 .key i{display:inline-block;width:22px;height:3px;border-radius:2px;vertical-align:middle;margin-right:6px}
 .tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:12px;margin:18px 0}
 .tile{background:var(--wash);border-radius:10px;padding:12px 14px}.tile b{font-size:23px;display:block}
-.tile small{color:var(--soft)}svg{display:block}
+.tile small{color:var(--soft)}svg{display:block;max-width:100%;height:auto}
 .sheet{display:grid;grid-template-columns:repeat(3,1fr);gap:14px}.sheet figure{margin:0;background:var(--wash);
 border-radius:10px;padding:8px 10px 10px}.sheet figcaption{font-weight:600;font-size:16px;margin-bottom:2px}
 .trio{display:flex;justify-content:space-between}.trio div{text-align:center;font-size:11px;color:var(--soft)}
 .scroll{overflow-x:auto}
+@media(max-width:720px){.tiles{grid-template-columns:repeat(2,1fr)}.sheet{grid-template-columns:1fr}}
 """
 
 Track = NDArray[np.float32]
@@ -75,6 +76,7 @@ def page(
     return "\n".join(
         [
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>The student animator</title>',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<style>{_STYLE}</style>",
             "<h1>The student against its teacher</h1>",
             f"<p>{len(measured.clips)} utterances by voices and with sentences that were never trained on. r is "
@@ -177,7 +179,7 @@ def _curves(clips: Sequence[Clip], lessons: Sequence[Lesson], drawn: Mapping[str
     key = "".join(f'<span><i style="background:{colour}"></i>{name}</span>' for name, colour in _SERIES.items())
     return "\n".join(
         [
-            f"<h2>Curves</h2><p>{html.escape(clips[chosen].name)}. Shaded: the lips must be shut. "
+            f"<h2>Curves</h2><p>“{html.escape(clips[chosen].name)}” Shaded: the lips must be shut. "
             "By text: with phonemes; by ear: from the sound alone.</p>",
             f'<p class="key">{key}</p>',
             *(_curve(name, chosen, clips[chosen], lessons[chosen], drawn) for name in _CURVES),

@@ -68,6 +68,13 @@ async def test_typed_text_is_answered_aloud(browser: Browser, stack: Stack) -> N
         assert page.errors == []
 
 
+async def test_a_mirror_says_what_it_is_and_offers_no_typing(browser: Browser, stack: Stack) -> None:
+    async with visit(browser, f"{stack.pop_url}/?mode=mirror") as page:
+        assert "your voice" in await page.page.inner_text("#welcome-line")
+        assert await page.page.is_visible("#start-talking")
+        assert not await page.page.is_visible("#start-typing")
+
+
 async def test_reload_goes_on_with_a_new_session(browser: Browser, stack: Stack) -> None:
     async with visit(browser, stack.pop_url) as page:
         await page.start(talking=False)

@@ -55,7 +55,15 @@ def test_a_table_for_people(example: None, capsys: pytest.CaptureFixture[str]) -
 
 def test_without_a_name_all_are_listed(example: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert harness.main([]) == 0
-    assert capsys.readouterr().out == "example      an example\n"
+    assert capsys.readouterr().out == "example      An example\n"
+
+
+def test_the_list_is_all_that_is_said() -> None:
+    command = [sys.executable, "-m", "loadtests.bench"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert listed.stderr == ""
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == harness.benchmarks()
+    assert not [line for line in listed.stdout.splitlines() if not line[13].isupper()]
 
 
 def test_what_is_no_benchmark(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,3 +249,30 @@ def test_any_text_for_any_setting_is_taken_or_refused_in_one_line(text: str) -> 
             load(f"edge.{field.name}={text}")
         except ConfigError as error:
             assert f"edge.{field.name}" in str(error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    fabric: Path = setting(Path("run/fabric.sock"), beside="run.directory")
+
+
+def fabric_of(*overrides: str, path: Path | None = None, **environ: str) -> Path:
+    return load_config(Beside, section="edge", path=path, environ=environ, overrides=overrides).fabric
+
+
+def test_a_socket_is_where_the_runtime_directory_is(tmp_path: Path) -> None:
+    """`visavis keys list` must find what `visavis run` has started from the same file."""
+    assert fabric_of() == Path("run/fabric.sock")
+    assert fabric_of("run.directory=elsewhere") == Path.cwd() / "elsewhere" / "fabric.sock"
+    assert fabric_of(VISAVIS_RUN__DIRECTORY="/srv/visavis") == Path("/srv/visavis/fabric.sock")
+    file = tmp_path / "some.toml"
+    file.write_text("[run]\ndirectory = '/srv/file'\n", encoding="utf-8")
+    assert fabric_of(path=file) == Path("/srv/file/fabric.sock")
+    assert fabric_of("edge.fabric=/mine.sock", path=file) == Path("/mine.sock")
+    file.write_text("[run]\ndirectory = 5\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"run\.directory must be a path"):
+        fabric_of(path=file)
+
+
+def test_an_operators_key_is_no_setting() -> None:
+    assert load(VISAVIS_ADMIN_KEY="a secret") == Config()

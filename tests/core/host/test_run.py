@@ -127,9 +127,15 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_a_directory_too_deep_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nonexistent-runtime")
-    specs, _ = plan("--port=0", "--origin-port=0", "--directory", str(tmp_path / ("d" * 120)))
-    assert given(specs["edge"])["edge.fabric"].startswith("/nonexistent-runtime/visavis-")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    arguments = ("--port=0", "--origin-port=0", "--directory", str(tmp_path / ("d" * 120)))
+    monkeypatch.setattr("core.host.directory._SOCKET_PATH_BYTES_MAX", len(str(tmp_path)) + 60)
+    fabric = Path(given(plan(*arguments)[0]["edge"])["edge.fabric"])
+    assert fabric.parent.parent == tmp_path and fabric.parent.stat().st_mode & 0o777 == 0o700
+    assert given(plan(*arguments)[0]["edge"])["edge.fabric"] == str(fabric), "its records are found again"
+    fabric.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="is not private to you"):
+        plan(*arguments)
 
 
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:

@@ -108,6 +108,10 @@ export class App {
   async open(): Promise<void> {
     this.#transcript.restore();
     const query = new URLSearchParams(location.search);
+    if (query.get("mode") === "mirror") {
+      byId("welcome-line").textContent = "Speak, and the character speaks with your voice.";
+      byId("start-typing").hidden = true; // nobody would answer
+    }
     void this.#stage.load(query.get("character") ?? DEFAULT_CHARACTER);
     this.#door.openAddress(query.get("model"));
     const before = recall("mode", "tab");
