@@ -229,9 +229,14 @@ class Broker(Process):
 
     def serve(self, viewer: Viewer, request: str) -> None:
         """Give a viewer a worker: its first, or another because it has come again."""
-        self.run(
-            self._serving(viewer, request, self.offers(), viewer.fence.epoch), lambda found: self._tell(viewer, found)
-        )
+
+        def served(found: tuple[Lease, Lease] | None) -> None:
+            if viewer.left:  # it went while this was under way: nobody comes, and the reservation lapses
+                self.later(RESERVATION_S, lambda: self.leave(viewer))
+            else:
+                self._tell(viewer, found)
+
+        self.run(self._serving(viewer, request, self.offers(), viewer.fence.epoch), served)
 
     def _serving(
         self, viewer: Viewer, request: str, offers: list[Offer], floor: int
