@@ -76,11 +76,12 @@ class AnimatedBatch:
     joints: NDArray[np.float32]
     sync: NDArray[np.float32]
 
-    def frame(self, index: int) -> AnimationFrame:
-        """The frame of one row."""
-        return AnimationFrame(
-            weights=self.weights[index], joints=self.joints[index], sync_score=float(self.sync[index])
-        )
+    def frames(self) -> list[AnimationFrame]:
+        """The frame of each row."""
+        return [
+            AnimationFrame(weights=weights, joints=joints, sync_score=sync)
+            for weights, joints, sync in zip(self.weights, self.joints, self.sync.tolist(), strict=True)
+        ]
 
 
 class FaceMotion(msgspec.Struct, frozen=True, array_like=True):
@@ -285,7 +286,8 @@ class Animator:
         count = len(rows)
         slots = np.array([row.slot for row in rows], dtype=np.intp)
         times = np.array([row.media_time for row in rows], dtype=np.float64) / MEDIA_CLOCK_HZ
-        states = np.array([row.state for row in rows], dtype=np.int8)
+        # As bytes: numpy takes enumerations in at a tenth of the pace.
+        states = np.frombuffer(bytes([row.state for row in rows]), dtype=np.int8)
         levels = np.fmin(np.fmax([row.user_level for row in rows], 0.0), 1.0)  # NaN becomes 0
         sources = np.array([row.utterance_id for row in rows], dtype=np.int64)
         ticks = np.array([row.utterance_ticks for row in rows], dtype=np.int64)
