@@ -26,6 +26,7 @@ from core.speech.messages import PhonemeSpan, SpeechPacket
 from core.speech.student_layout import LOOKAHEAD_FRAMES
 from core.stream.speech_track import SpeechTrack
 from edge.animator import TIERS, Animator, AnimatorRow
+from edge.compiled import CompiledFaces
 from edge.conductor import Conductor
 from edge.live_voices import LiveSpeech, LiveVoices
 from edge.student import Student
@@ -217,7 +218,8 @@ class _Faces:
             True: [msgspec.structs.replace(one, phonemes=(), log_mel=b"") for one in speech],
         }
         self.tier = tier
-        self.student = Student(precision=precision)
+        self._compiled = CompiledFaces()
+        self.student = Student(precision=precision, compiled=self._compiled)
         self.renew(0, 0.0)
 
     @property
@@ -240,13 +242,17 @@ class _Faces:
 
     def renew(self, sessions: int, live_share: float) -> None:
         """New sessions, all of them."""
-        self.animator = Animator(capacity=max(1, sessions), student=self.student)
+        self.animator = Animator(capacity=max(1, sessions), student=self.student, compiled=self._compiled)
         self.voices = LiveVoices()
         self.done_s: list[float] = []
         self.frames = 0
         self.conductor = Conductor(animator=self.animator, before_phase=self.voices.flush, observe_phase=self._observe)
         every = round(1.0 / live_share) if live_share else 0
-        self.faces = [_Face(self, seed, live=bool(every) and seed % every == every - 1) for seed in range(sessions)]
+        # Sessions take turns in the phases: as many live voices in each.
+        self.faces = [
+            _Face(self, seed, live=bool(every) and seed // PHASES_PER_TICK % every == every - 1)
+            for seed in range(sessions)
+        ]
         for face in self.faces:
             self.conductor.add(face)
 
