@@ -65,13 +65,12 @@ class MouthState(msgspec.Struct, frozen=True, array_like=True):
 class _Voice:
     """What one session is going to say."""
 
-    __slots__ = ("beats_done", "by_rules", "source", "utterances")
+    __slots__ = ("by_rules", "source", "utterances")
 
     def __init__(self) -> None:
         self.source = 0
         """As `Mouths` has it for all, but quicker to read."""
         self.utterances: dict[int, Utterance] = {}
-        self.beats_done = 0
         self.by_rules = True
         """Beats become gestures of the behaviours; a student does them itself."""
 
@@ -197,7 +196,7 @@ class Mouths:
                 continue
             utterance.add(spans, state.ticks if utterance_id == state.source else _BEFORE_TICKS)
             if utterance_id == state.source:
-                voice.beats_done = sum(tick - state.ticks <= _BEAT_AHEAD_TICKS for tick, _ in utterance.beats)
+                utterance.beats[:] = [beat for beat in utterance.beats if beat[0] - state.ticks > _BEAT_AHEAD_TICKS]
         self._due[slot] = self._next_due(voice, state.source)
 
     def speech_cut(self, slot: int) -> None:
@@ -223,8 +222,8 @@ class Mouths:
         utterance = voice.utterances.get(source)
         if utterance is None:
             return NEVER
-        if voice.by_rules and voice.beats_done < len(utterance.beats):
-            return min(utterance.due_ticks, utterance.beats[voice.beats_done][0] - _BEAT_AHEAD_TICKS)
+        if voice.by_rules and utterance.beats:
+            return min(utterance.due_ticks, utterance.beats[0][0] - _BEAT_AHEAD_TICKS)
         return utterance.due_ticks
 
     # --- frames --------------------------------------------------------------------------------------------------
@@ -293,7 +292,6 @@ class Mouths:
         self._source[slot] = voice.source = source
         self._ticks[slot] = _BEFORE_TICKS
         self._sounds.clear(slot)
-        voice.beats_done = 0
         for old in [key for key in voice.utterances if source and key < source]:
             del voice.utterances[old]
         self._known[slot] = source in voice.utterances
@@ -319,8 +317,8 @@ class Mouths:
                 sounds += taken
                 if taken[0].counts_from * MEDIA_CLOCK_HZ <= former:
                     late.append(index)
-            if voice.by_rules:
-                self._beat(slot, now, voice, utterance.beats, float(times[index]))
+            if utterance.beats:
+                self._beat(slot, now, voice.by_rules, utterance.beats, float(times[index]))
             next_due.append(self._next_due(voice, source))
         self._due[ours] = next_due
         self._sounds.put(where, sounds)
@@ -330,13 +328,15 @@ class Mouths:
         moved = self._wishes[slots[late]] - self._ask(slots[late], self._ticks[slots[late]])[:, : len(MOUTH)]
         return list(zip(late, moved, strict=True))
 
-    def _beat(self, slot: int, ticks: int, voice: _Voice, beats: Sequence[tuple[int, int]], now_s: float) -> None:
-        """Hand on the stressed syllables that are near; those that have passed are skipped."""
-        while voice.beats_done < len(beats):
-            tick, stress = beats[voice.beats_done]
+    def _beat(self, slot: int, ticks: int, by_rules: bool, beats: list[tuple[int, int]], now_s: float) -> None:
+        """Hand on the stressed syllables that are near, and forget them and those that have passed. A mouth that does
+        not go by the rules keeps those that are still to come: it may do so soon."""
+        done = 0
+        for tick, stress in beats:
             ahead = tick - ticks
-            if ahead > _BEAT_AHEAD_TICKS:
-                return
-            voice.beats_done += 1
+            if ahead > (_BEAT_AHEAD_TICKS if by_rules else -1):
+                break
+            done += 1
             if ahead >= 0:
                 self._behaviours.beat(slot, now_s, now_s + ahead / MEDIA_CLOCK_HZ, _BEAT_STRENGTH[stress])
+        del beats[:done]

@@ -33,6 +33,19 @@ class _Utterance:
         self.end: SpeechEnd | None = None
         self.heard_until = 0
 
+    @property
+    def first(self) -> int:
+        """Index of the packet that the viewer hears now or next, as far as is known."""
+        return self.heard_until // TICK_SAMPLES
+
+    def hear(self, until: int) -> None:
+        """What was heard is not kept; but for one packet, which shows that the utterance has begun."""
+        self.heard_until = max(self.heard_until, until)
+        while len(self.packets) > 1 and self.packets[0].index < self.first:
+            self.packets.popleft()
+        while self.words and self.words[0].end <= self.first * TICK_SAMPLES:
+            self.words.popleft()
+
 
 class SentAgain:
     """Of one session: its newest utterance."""
@@ -63,7 +76,7 @@ class SentAgain:
         """The viewer has heard this much."""
         utterance = self._utterance
         if utterance is not None and playout.utterance_id == utterance.start.utterance_id:
-            utterance.heard_until = max(utterance.heard_until, playout.heard_until)
+            utterance.hear(playout.heard_until)
 
     def rest(self) -> list[DownMessage]:
         """What the viewer has not heard of the newest utterance, as it was sent but for its beginning; nothing when it
@@ -72,7 +85,7 @@ class SentAgain:
         if utterance is None or not utterance.packets:
             return []
         utterance_id = utterance.start.utterance_id
-        first = max(utterance.heard_until // TICK_SAMPLES, utterance.packets[0].index)
+        first = max(utterance.first, utterance.packets[0].index)
         packets = [packet for packet in utterance.packets if packet.index >= first]
         if utterance.end is not None and first >= utterance.end.packets:
             return []

@@ -156,6 +156,8 @@ def metrics_registry(process: str, version: str) -> CollectorRegistry:
     GCCollector(registry=registry)
     tasks = Gauge("process_asyncio_tasks", "Tasks of the event loop, that of the answer among them", registry=registry)
     tasks.set_function(_count_tasks)
+    blocks = Gauge("process_python_blocks", "Pieces of memory that Python's objects occupy", registry=registry)
+    blocks.set_function(sys.getallocatedblocks)
     Info("visavis_build", "What runs here", registry=registry).info({"process": process, "version": version})
     return registry
 

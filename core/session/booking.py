@@ -3,6 +3,9 @@
 The booking is written before the slot is leased, and confirmed after it. Whoever repeats the request, at this broker or
 another, before or after a crash in between, finds it and asks for the same slot again. One that leads to no lease is
 swept away (`sweep`); a broker that slept through that cannot confirm it, and gives the slot back.
+
+Whatever removes or replaces a booking reads it first, makes sure then that the lease it leads to is over, and writes
+only over what it has read: so a lease that was granted is found by its booking as long as it lives.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import msgspec
 
 from core.errors import RemoteProtocolError
 from core.limits import LEASE_RECORD_SIZE_BYTES_MAX, LEASE_TRIES_MAX
-from core.session.lease import Denied, Lease, LeaseRecord, acquire, end, look
+from core.session.lease import Denied, Lease, acquire, end, look
 from core.session.steps import Create, Delete, Get, Outcome, Refusal, Steps, Update
 
 __all__ = ["BookingRecord", "Offer", "book", "booking_key", "cancel", "decode_booking", "sweep"]
@@ -96,7 +99,10 @@ def book(request: str, offers: Sequence[Offer]) -> Steps[Lease | Denied]:
             offer.slot, holder=offer.worker, life=offer.life, request=request, floor=offer.floor
         )
         if isinstance(result, Lease):
-            if (yield from _confirm(request, result)):
+            confirmed = yield from _confirm(request, result)
+            if isinstance(confirmed, Denied):
+                return confirmed  # not ended: it may be somebody's by now, and who asks again finds it
+            if confirmed:
                 return result
             yield from end(result.resource, result.epoch, "released")
         elif result.reason == "unknown":
@@ -106,7 +112,7 @@ def book(request: str, offers: Sequence[Offer]) -> Steps[Lease | Denied]:
     return Denied("unknown")
 
 
-def _confirm(request: str, lease: Lease) -> Steps[bool]:
+def _confirm(request: str, lease: Lease) -> Steps[bool | Denied]:
     """Whether the booking still is what the lease was taken for; now nobody sweeps it while the lease lives."""
     for _ in range(LEASE_TRIES_MAX):
         read = yield Get(booking_key(request))
@@ -124,7 +130,7 @@ def _confirm(request: str, lease: Lease) -> Steps[bool]:
         written = yield Update(booking_key(request), value, read.revision)
         if written.refusal is None:
             return True
-    return False
+    return Denied("unknown")
 
 
 def _give_up(request: str, read: Outcome) -> Steps[bool]:
@@ -159,30 +165,38 @@ def sweep(request: str) -> Steps[bool]:
     The booking is read before the lease: if that is taken meanwhile, the confirmation is refused, or this deletion.
     """
     read = yield Get(booking_key(request))
-    if read.refusal is not None:
+    if read.refusal is not None or not (yield from _leads_nowhere(request, read)):
         return False
-    try:
-        record = decode_booking(read.value)
-    except RemoteProtocolError:
-        record = None
-    if record is not None:
-        lease = yield from look(record.slot)
-        if isinstance(lease, Denied) and lease.reason == "unknown":
-            return False
-        if isinstance(lease, LeaseRecord) and lease.holder and lease.request == request:
-            return False
     removed = yield Delete(booking_key(request), read.revision)
     return removed.refusal is None
 
 
 def cancel(request: str) -> Steps[bool]:
-    """Forget a booking whose lease has ended. Returns: whether there is none any more."""
+    """Forget a booking whose lease has ended. Returns: whether there is none any more.
+
+    One whose lease is alive, or may be, is kept: whoever repeats the request would be given a second slot beside it.
+    """
     for _ in range(LEASE_TRIES_MAX):
         read = yield Get(booking_key(request))
+        if read.refusal is Refusal.LOST:
+            continue
         if read.refusal is Refusal.NOT_FOUND:
             return True
-        if read.refusal is None:
-            removed = yield Delete(booking_key(request), read.revision)
-            if removed.refusal in (None, Refusal.NOT_FOUND):
-                return True
+        if not (yield from _leads_nowhere(request, read)):
+            return False
+        removed = yield Delete(booking_key(request), read.revision)
+        if removed.refusal in (None, Refusal.NOT_FOUND):
+            return True
     return False
+
+
+def _leads_nowhere(request: str, read: Outcome) -> Steps[bool]:
+    """Whether the lease is over, for certain, that a booking leads to."""
+    try:
+        record = decode_booking(read.value)
+    except RemoteProtocolError:
+        return True
+    lease = yield from look(record.slot)
+    if isinstance(lease, Denied):
+        return lease.reason != "unknown"
+    return not lease.holder or lease.request != request

@@ -96,6 +96,7 @@ class Heart:
         self.draining = False
         self.load = 0.0
         self._beats = 0
+        self._tried = False
         self._revision = 0
         self._until: float | None = None
         self._next = 0.0
@@ -115,17 +116,27 @@ class Heart:
         return self._until
 
     def begin(self, now: float) -> Steps[bool]:
-        """Take the name over from an earlier life of this holder. Returns: whether this life has begun."""
+        """Take the name over from an earlier life of this holder. Returns: whether this life has begun.
+
+        A life that may have been heard of goes on from its own record only. Whoever has missed that since, because the
+        store was wiped, may have given it up already: then it is `stopped`, and another one begins.
+        """
         outcome = yield Get(heart_key(self.holder))
+        if outcome.refusal is Refusal.LOST:
+            return False
+        if self._tried and not (outcome.refusal is None and self._is_mine(outcome.value)):
+            self.stopped = True
+            return False
         self._beats += 1
         value = encode_heart(HeartRecord(life=self.life, beats=self._beats))
+        if outcome.refusal is None and self._is_buried(outcome.value):
+            return False
+        self._tried = True
         if outcome.refusal is Refusal.NOT_FOUND:
             written = yield Create(heart_key(self.holder), value)
-        elif outcome.refusal is None and not self._is_buried(outcome.value):
+        else:
             # Also over an earlier attempt of this life whose answer was lost: others count from then, we from now.
             written = yield Update(heart_key(self.holder), value, outcome.revision)
-        else:
-            return False
         if written.refusal is None:
             self._acknowledged(written.revision, now)
         return written.refusal is None
@@ -238,6 +249,7 @@ class Reaper:
             return
         if before is None or revision > before[0]:
             self._seen[holder] = (revision, now)
+        self._absent.pop(holder, None)  # when it is missed again, that is counted anew
         if record.dead:
             self._lives.pop(holder, None)
         else:

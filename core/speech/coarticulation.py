@@ -180,7 +180,8 @@ class Utterance:
 
     Attributes:
         due_ticks: the position at which the next of them is due; NEVER without one.
-        beats: (tick, stress) of every primary or secondary stressed vowel, in order of arrival.
+        beats: (tick, stress) of every primary or secondary stressed vowel, in order of arrival; who has used one takes
+            it out.
         spans: the newest that were taken in.
         unknown: letters that no table knows; they look neutral.
         dropped: spans refused: their times are impossible (end before begin, long past, too far ahead), or too many

@@ -7,6 +7,7 @@ Feedback comes about every 100 ms, so that each unit is in several of them, and 
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,7 +56,7 @@ class ReceptionMeter:
     def __init__(self, first_sequence_number: int = 0) -> None:
         self.lost = 0
         self._offset = first_sequence_number
-        self._sent_at: list[float] = []
+        self._sent_at = array("d")
         self._first = 0
         self._judged = 0
         self._history = 0

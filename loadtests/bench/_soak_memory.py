@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import statistics
 from dataclasses import dataclass, field
@@ -12,10 +13,14 @@ import httpx
 from core.errors import ConfigError
 from loadtests.stack import Stack
 
-__all__ = ["Samples", "Watch", "resident_kib", "slope"]
+__all__ = ["Samples", "Watch", "floors", "resident_kib", "slope", "trend"]
 
 _SETTLED_FROM = 1 / 3
 """Allocators and caches fill at first: the line is through what comes after this share of the samples."""
+_FLOORS = 10
+"""The line is through about so many floors."""
+_CHANCE_Z = 1.96
+"""Standard deviations that a trend stands out from chance: 95 of 100 times chance stays below."""
 
 
 def resident_kib(pid: int | str = "self") -> float:
@@ -35,9 +40,26 @@ def slope(points: list[tuple[float, float]]) -> float:
     return statistics.median(slopes)
 
 
+def trend(points: list[tuple[float, float]]) -> float:
+    """The slope, or 0 where points without any trend would often be in such an order.
+
+    Source: Mann 1945, Kendall 1975: how many pairs rise, less how many fall, has a known variance by chance.
+    """
+    count = len(points)
+    rising = sum((y1 > y0) - (y1 < y0) for i, (_, y0) in enumerate(points) for _, y1 in points[i + 1 :])
+    deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    return slope(points) if abs(rising) - 1 > _CHANCE_Z * deviation else 0.0
+
+
+def floors(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The lowest of each few samples in a row: what a process gives back between two peaks is no growth."""
+    size = max(1, len(points) // _FLOORS)
+    return [min(points[at : at + size], key=lambda point: point[1]) for at in range(0, len(points), size)]
+
+
 @dataclass(slots=True)
 class Samples:
-    """Resident memory of the origin, its workers and the POP, over whatever is counted in x."""
+    """Memory of the origin, its workers and the POP, over whatever is counted in x."""
 
     points: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -47,8 +69,12 @@ class Samples:
             self.points.setdefault(name, []).append((x, kib))
 
     def slopes(self) -> dict[str, float]:
-        """KiB per x of each, once settled."""
-        return {name: slope(points[int(len(points) * _SETTLED_FROM) :]) for name, points in self.points.items()}
+        """Growth of each per x, once settled: the trend of its floors."""
+        return {name: trend(floors(points[int(len(points) * _SETTLED_FROM) :])) for name, points in self.points.items()}
+
+    def floors(self) -> dict[str, list[float]]:
+        """Floors of each from the first sample on."""
+        return {name: [y for _, y in floors(points)] for name, points in self.points.items()}
 
 
 class Watch:
@@ -69,6 +95,20 @@ class Watch:
     async def counts(self) -> dict[str, float]:
         """Tasks and sessions, as the processes' own metrics tell. Raises: ConfigError: one does not answer."""
         found: dict[str, float] = {}
+        for name, metrics in (await self._metrics()).items():
+            for metric, value in metrics.items():
+                if metric == "process_asyncio_tasks":
+                    found[f"{name}_tasks"] = value
+                elif metric in ("origin_sessions_active", "edge_sessions_active"):
+                    found[f"{name}_sessions"] = value
+        return found
+
+    async def blocks(self) -> dict[str, float]:
+        """Process → pieces of memory that its Python objects occupy. Raises: ConfigError: one does not answer."""
+        return {name: metrics["process_python_blocks"] for name, metrics in (await self._metrics()).items()}
+
+    async def _metrics(self) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
         urls = {"origin": self._stack.origin_url, "pop": self._stack.pop_url}
         async with httpx.AsyncClient(timeout=10.0, trust_env=False) as http:
             for name, url in urls.items():
@@ -76,12 +116,8 @@ class Watch:
                     text = (await http.get(f"{url}/metrics")).raise_for_status().text
                 except httpx.HTTPError as error:
                     raise ConfigError(f"{url}/metrics does not answer: {error}") from error
-                for line in text.splitlines():
-                    metric, _, value = line.rpartition(" ")
-                    if metric == "process_asyncio_tasks":
-                        found[f"{name}_tasks"] = float(value)
-                    elif metric in ("origin_sessions_active", "edge_sessions_active"):
-                        found[f"{name}_sessions"] = float(value)
+                lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+                found[name] = {metric: float(value) for metric, _, value in lines}
         return found
 
 

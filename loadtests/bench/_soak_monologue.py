@@ -32,6 +32,8 @@ __all__ = ["ASK", "Monologue", "model", "monologue"]
 
 ASK = "Please tell me everything."
 _WINDOW_S = 5.0
+_WINDOWS_PER_COUNT = 6
+"""How many windows pass until the processes are asked for their own counts again."""
 _BEGIN_S_MAX = 20.0
 _SENTENCE_S = 3.0
 """A sentence lasts about so long; too many are sent rather than too few."""
@@ -55,6 +57,8 @@ class Monologue:
         offsets_ms: how much later the lips were than the voice, per window of five seconds.
         lateness_ms_per_min: how much later packets came against their media time, the earliest of each window.
         slopes_kib_per_min: process → its memory.
+        slopes_blocks_per_min: process → how many more pieces of memory Python's objects occupy.
+        memory_kib: process → its memory from the beginning to the end, the lowest of every few windows.
         silent_windows: windows in which nothing could be compared.
     """
 
@@ -62,6 +66,8 @@ class Monologue:
     offsets_ms: list[float]
     lateness_ms_per_min: float
     slopes_kib_per_min: dict[str, float]
+    slopes_blocks_per_min: dict[str, float]
+    memory_kib: dict[str, list[float]]
     silent_windows: int
 
 
@@ -98,7 +104,7 @@ async def model(seconds: float) -> AsyncIterator[str]:
 
 async def monologue(stack: Stack, watch: Watch, seconds: float) -> Monologue:
     """Listen for so long. Raises: ConfigError: nobody begins to speak, or the voice stops before its time."""
-    samples = Samples()
+    samples, blocks = Samples(), Samples()
     offsets: list[float] = []
     late: list[tuple[float, float]] = []
     silent = 0
@@ -108,10 +114,13 @@ async def monologue(stack: Stack, watch: Watch, seconds: float) -> Monologue:
             raise ConfigError("the monologue did not begin")
         began = time.monotonic()
         viewer.recording.clear()
+        windows = itertools.count()
         while (now := time.monotonic() - began) < seconds:
             await asyncio.sleep(min(_WINDOW_S, seconds - now))
             minutes = (time.monotonic() - began) / 60.0
             samples.add(minutes, watch.memory())
+            if next(windows) % _WINDOWS_PER_COUNT == 0:
+                blocks.add(minutes, await watch.blocks())
             found, earliest = _look(viewer.recording)
             viewer.recording.clear()
             silent += found is None
@@ -124,6 +133,8 @@ async def monologue(stack: Stack, watch: Watch, seconds: float) -> Monologue:
         offsets_ms=offsets,
         lateness_ms_per_min=slope(late),
         slopes_kib_per_min=samples.slopes(),
+        slopes_blocks_per_min=blocks.slopes(),
+        memory_kib=samples.floors(),
         silent_windows=silent,
     )
 

@@ -21,7 +21,8 @@ class SpokenUtterance:
         id: utterance id.
         turn_id: the turn it answers.
         clauses: each clause's text, the ticks at which it begins and ends, and its words on the utterance's clock (none
-            when the voice did not tell: they are then spread over the clause by their length).
+            when the voice did not tell: they are then spread over the clause by their length). Of those that were
+            heard to their end only the text is kept, as one: the first one, unless nothing was.
         heard_until: ticks that were audible, as far as is known.
         complete: whether all of it was sent.
         cut: whether it was interrupted.
@@ -33,20 +34,30 @@ class SpokenUtterance:
     heard_until: int = 0
     complete: bool = False
     cut: bool = False
+    _joined: int = 0
+    """So many clauses are in the first one."""
 
-    def add(self, text: str, start: int, end: int, words: tuple[WordSpan, ...]) -> None:
-        """A clause that will sound from `start` to `end`."""
+    def add(self, text: str, start: int, end: int, words: tuple[WordSpan, ...]) -> int:
+        """A clause that will sound from `start` to `end`. Returns: its number."""
         self.clauses.append((text, start, end, words))
+        return len(self.clauses) - 1 + self._hidden
 
     def stretch(self, end: int) -> None:
         """The last clause lasts longer than was known."""
         text, start, _, words = self.clauses[-1]
         self.clauses[-1] = (text, start, end, words)
 
-    def retime(self, index: int, words: tuple[WordSpan, ...]) -> None:
-        """It is known better now when the words of one clause sound."""
+    def retime(self, number: int, words: tuple[WordSpan, ...]) -> None:
+        """It is known better now when the words of one clause sound; of one that was heard nobody asks any more."""
+        if number < self._joined:
+            return
+        index = number - self._hidden
         text, start, end, _ = self.clauses[index]
         self.clauses[index] = (text, start, max(end, words[-1].end), words)
+
+    @property
+    def _hidden(self) -> int:
+        return max(0, self._joined - 1)
 
     @property
     def end(self) -> int:
@@ -56,6 +67,14 @@ class SpokenUtterance:
     def note(self, heard_until: int) -> None:
         """The viewer has heard this much; positions only grow."""
         self.heard_until = max(self.heard_until, heard_until)
+        heard = 0
+        # The last one may still become longer.
+        while heard < len(self.clauses) - 1 and self.clauses[heard][2] <= self.heard_until:
+            heard += 1
+        if heard > min(self._joined, 1):
+            text = " ".join(text for text, *_ in self.clauses[:heard])
+            self.clauses[:heard] = [(text, self.clauses[0][1], self.clauses[heard - 1][2], ())]
+            self._joined = self._hidden + heard
 
     @property
     def text(self) -> str:

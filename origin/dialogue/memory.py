@@ -63,7 +63,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.spoken is None or utterance_id not in (0, self.spoken.id):
             return ""
         utterance = SpokenUtterance(self.spoken.id, 0, list(self.spoken.clauses))
-        utterance.note(until if utterance_id else self.spoken.heard_until)
+        utterance.note(max(until, self.spoken.heard_until) if utterance_id else self.spoken.heard_until)
         return utterance.heard_text()
 
 

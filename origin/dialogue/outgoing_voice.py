@@ -206,9 +206,10 @@ class OutgoingVoice:
         them, and so does what is known to have been heard."""
         current = self._current()
         self._settle(current)
-        clause = _LiveClause(len(current.spoken.clauses), current.end, live)
-        words = _words_from(live.words, clause.start)
-        current.spoken.add(text, clause.start, words[-1].end if words else clause.start, words)
+        start = current.end
+        words = _words_from(live.words, start)
+        number = current.spoken.add(text, start, words[-1].end if words else start, words)
+        clause = _LiveClause(number, start, live)
         current.untimed = True
         current.live = clause
         self._publish(ReplyText(utterance_id=current.spoken.id, text=text, words=words))

@@ -101,7 +101,10 @@ def hand_over(session_id: str, generation: int, slot: SlotLease) -> Steps[int | 
 
 
 def free(slot: str, epoch: int, request: str) -> Steps[None]:
-    """Nobody is served on this slot any more. epoch 0: whichever lease answers this request."""
+    """Nobody is served on this slot any more. epoch 0: whichever lease answers this request.
+
+    When the store does not say that the lease has ended, its booking is kept too; the audit of the worker ends both.
+    """
     if not epoch:
         record = yield from look(slot)
         epoch = record.epoch if isinstance(record, LeaseRecord) and record.request == request else 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from core.errors import RemoteProtocolError
 from core.limits import HANDOFF_STATE_SIZE_BYTES_MAX, TICK_SAMPLES
 from core.speech.messages import WordSpan
+from origin.dialogue.heard import SpokenUtterance
 from origin.dialogue.memory import Memory, _Spoken, decode_memory, encode_memory, rest_of
 
 _WORDS = tuple(WordSpan(text, at * 9_600, (at + 1) * 9_600) for at, text in enumerate(["the", "moon", "is", "far"]))
@@ -66,3 +67,25 @@ def test_the_answer_goes_on_after_the_last_word_that_was_heard() -> None:
     assert memory.heard(6, 10_000) == "", "of another utterance nothing is known"
     assert rest_of(memory.answer, "") == "the moon is far and cold."
     assert rest_of(memory.answer, "the moon is far and cold.") == ""
+
+
+def test_an_answer_of_minutes_fits_with_what_was_heard_of_it() -> None:
+    spoken = SpokenUtterance(5, 2)
+    answer: list[str] = []
+    for number in range(60):
+        start = number * 150 * TICK_SAMPLES
+        words = tuple(WordSpan(f"a{number}b{n}", start + n * 14_400, start + (n + 1) * 14_400) for n in range(10))
+        answer.append(" ".join(word.text for word in words))
+        spoken.add(answer[-1], start, words[-1].end, words)
+        spoken.note(start - TICK_SAMPLES * 50)
+    memory = Memory(
+        messages=(("user", "all of it"),),
+        phase="speaking",
+        answer=tuple(answer),
+        spoken=_Spoken(spoken.id, spoken.heard_until, tuple(spoken.clauses)),
+    )
+    kept = decode_memory(encode_memory(memory))
+    assert kept == memory, "nothing fell out"
+    heard = kept.heard(5, 0)
+    assert heard == spoken.heard_text(), "positions only grow"
+    assert heard.split() + rest_of(kept.answer, heard).split() == " ".join(answer).split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from core.limits import MEDIA_CLOCK_HZ, SPEECH_AHEAD_S_MAX, TICK_SAMPLES
 from core.speech.messages import (
     DownMessage,
     PhonemeSpan,
+    Playout,
     ReplyText,
     SpeechCancel,
     SpeechEnd,
@@ -24,6 +26,8 @@ from core.speech.messages import (
 )
 from origin.dialogue.heard import Utterances
 from origin.dialogue.outgoing_voice import OutgoingVoice
+from origin.sent_again import SentAgain
+from tests.reachable import reachable_bytes
 
 
 @dataclass
@@ -153,3 +157,22 @@ async def test_nothing_at_all_is_an_utterance_too() -> None:
     await voice.finish()
     assert isinstance(line.sent[-1][1], SpeechEnd)
     assert len(line.packets()) == 1, "what the encoder needs, and no more"
+
+
+async def test_an_answer_that_goes_on_is_forgotten_as_it_is_heard() -> None:
+    clock = itertools.count(1_000.0, 0.02)
+    again, utterances, sizes = SentAgain(), Utterances(), list[int]()
+    voice = OutgoingVoice(utterances, again.sent, 32_000, now=lambda: next(clock))
+    sound = tone(2.0, MEDIA_CLOCK_HZ).tobytes()
+    spoken = voice.begin(1)
+    for number in range(40):
+        words = tuple(WordSpan(f"{number}.{n}", n * 9_600, (n + 1) * 9_600) for n in range(10))
+        phonemes = tuple(PhonemeSpan("a", n * 4_800, (n + 1) * 4_800) for n in range(20))
+        voice.say(" ".join(word.text for word in words), words, phonemes)
+        await voice.sound(sound, MEDIA_CLOCK_HZ)
+        heard_until = (number * 2 - 1) * MEDIA_CLOCK_HZ
+        spoken.note(heard_until)
+        again.heard(Playout(utterance_id=spoken.id, heard_until=heard_until))
+        sizes.append(reachable_bytes(voice, utterances, again) - len(spoken.text))
+    assert max(sizes[20:]) < max(sizes[:20]) + 3_000
+    assert len(spoken.heard_text().split()) == 385

@@ -14,6 +14,7 @@ from core.speech.messages import (
     WordSpan,
 )
 from origin.sent_again import SentAgain
+from tests.reachable import reachable_bytes
 
 
 def spoken(packets: int, *, end: bool = False) -> SentAgain:
@@ -58,3 +59,30 @@ def test_what_is_kept_is_bounded() -> None:
     assert isinstance(rest[0], SpeechStart)
     assert rest[0].first == 3 * SPEECH_QUEUE_PACKETS_MAX
     assert len(rest) == 2 + SPEECH_QUEUE_PACKETS_MAX
+
+
+def test_what_was_heard_is_not_kept_for_the_rest_of_the_utterance() -> None:
+    again = SentAgain()
+    again.sent(SpeechStart(utterance_id=3, turn_id=2))
+    sizes: list[int] = []
+    for index in range(60 * 60):
+        if index % 10 == 0:
+            word = WordSpan(f"w{index}", index * TICK_SAMPLES, (index + 10) * TICK_SAMPLES)
+            again.sent(ReplyText(utterance_id=3, text=word.text, words=(word,)))
+        again.sent(SpeechPacket(utterance_id=3, index=index, opus=b"o"))
+        if index % 10 == 9:
+            again.heard(Playout(utterance_id=3, heard_until=(index - 50) * TICK_SAMPLES))
+            sizes.append(reachable_bytes(again))
+    assert max(sizes[60:]) <= max(sizes[:60]) + 1_000
+    start, text, *packets = again.rest()
+    assert start == SpeechStart(utterance_id=3, turn_id=2, first=3_549)
+    assert isinstance(text, ReplyText) and [word.text for word in text.words] == [
+        f"w{n}" for n in range(3540, 3600, 10)
+    ]
+    assert [packet.index for packet in packets if isinstance(packet, SpeechPacket)] == list(range(3_549, 3_600))
+
+
+def test_an_utterance_that_pauses_has_begun_all_the_same() -> None:
+    again = spoken(50)
+    again.heard(Playout(utterance_id=3, heard_until=50 * TICK_SAMPLES))
+    assert again.rest() == [SpeechStart(utterance_id=3, turn_id=2, first=50)]

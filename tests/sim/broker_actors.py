@@ -184,9 +184,17 @@ class Viewer:
         if self.requests == 0 or net.now - self.heard_at > LONELY_S:
             self.heard_at = net.now
             self.requests += 1
+            request = f"{self.session}/{self.requests}"
             for broker in net.chance.sample(self.world.brokers, net.chance.choice([1, 1, 2])):  # twice: a retry
-                broker.serve(self, f"{self.session}/{self.requests}")
+                broker.serve(self, request)
+            if net.chance.random() < 0.3:  # a retry that comes late, maybe when the viewer has long been served
+                net.at(net.now + net.chance.uniform(0.5, 20.0), lambda: self.repeat(request))
         net.at(net.now + 0.5, self.watch)
+
+    def repeat(self, request: str) -> None:
+        """Ask again what was asked before, however long ago, because no answer was heard."""
+        if not self.left:
+            self.world.net.chance.choice(self.world.brokers).serve(self, request)
 
 
 class Broker(Process):
@@ -238,8 +246,7 @@ class Broker(Process):
             yield from self._free(before)
         return None if isinstance(lease, Denied) else (slot, lease)
 
-    @staticmethod
-    def _free(before: LeaseRecord) -> Generator[Operation, Outcome, None]:
+    def _free(self, before: LeaseRecord) -> Generator[Operation, Outcome, None]:
         """The slot of who was the owner so far."""
         booked = yield Get(booking_key(before.request))
         if not before.request or booked.refusal is not None:
@@ -249,6 +256,9 @@ class Broker(Process):
         if isinstance(record, LeaseRecord) and record.request == before.request:
             yield from end(slot, record.epoch, "handed-off")
         yield from cancel(before.request)
+        if self.net.chance.random() < 0.2:  # a repeat that comes just then, when its request is being forgotten
+            viewer = self.world.viewer(before.request.partition("/")[0])
+            self.net.at(self.net.now + self.net.chance.uniform(0.0, 2.0), lambda: viewer.repeat(before.request))
 
     def _tell(self, viewer: Viewer, found: tuple[Lease, Lease] | None, preview: bool = False) -> None:
         if found is None or self.cut:
@@ -357,8 +367,7 @@ class Broker(Process):
     def _moved(self, handoff: Handoff, viewer: Viewer, result: Lease | Denied, state: dict[str, Any]) -> None:
         if isinstance(result, Denied) and result.reason == "unknown":
             slot, epoch = state["slot"], handoff.epoch
-            request = f"{viewer.session}/{viewer.requests}"
-            again = commit(viewer.session, epoch=epoch, holder=slot.holder, life=slot.life, request=request)
+            again = commit(viewer.session, epoch=epoch, holder=slot.holder, life=slot.life, request=slot.request)
             self.later(0.5, lambda: self.run(again, lambda once: self._moved(handoff, viewer, once, state)))
             return
         if isinstance(result, Lease):

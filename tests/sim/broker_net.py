@@ -7,6 +7,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -62,17 +63,15 @@ class Process:
 
     def later(self, seconds: float, call: Callable[[], object]) -> None:
         """Do something in this life, after so long, and not while it stands still."""
-        life = self.life
+        self.net.at(self.net.now + seconds, partial(self._due, self.life, call))
 
-        def due() -> None:
-            if self.life != life:
-                return
-            if self.net.now < self.paused_until:
-                self.net.at(self.paused_until, due)
-            else:
-                call()
-
-        self.net.at(self.net.now + seconds, due)
+    def _due(self, life: int, call: Callable[[], object]) -> None:
+        if self.life != life:
+            return
+        if self.net.now < self.paused_until:
+            self.net.at(self.paused_until, partial(self._due, life, call))
+        else:
+            call()
 
     def run(self, steps: Steps[Any], done: Callable[[Any], None] = lambda _result: None) -> None:
         """Drive a rule over the network; `done` gets its result, if this life lasts so long."""
@@ -127,8 +126,9 @@ class Net:
 
     def run_until(self, end: float) -> None:
         """Let virtual time pass."""
-        while self._queue and self._queue[0][0] <= end:
-            self.now, _, call = heapq.heappop(self._queue)
+        queue, pop = self._queue, heapq.heappop
+        while queue and queue[0][0] <= end:
+            self.now, _, call = pop(queue)
             call()
         self.now = end
 

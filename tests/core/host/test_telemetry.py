@@ -135,6 +135,14 @@ async def test_tasks_are_counted_where_an_event_loop_runs() -> None:
     assert await asyncio.to_thread(registry.get_sample_value, "process_asyncio_tasks") == 0.0
 
 
+def test_what_pythons_objects_occupy_is_counted() -> None:
+    registry = metrics_registry("edge", "1.2.3")
+    before = registry.get_sample_value("process_python_blocks")
+    kept = [bytes(100) for _ in range(10_000)]
+    after = registry.get_sample_value("process_python_blocks")
+    assert before and after and len(kept) <= after - before < 12_000
+
+
 def test_metrics_of_one_process() -> None:
     registry = metrics_registry("edge", "1.2.3")
     Counter("edge_packets_sent", "sent", registry=registry).inc(3)

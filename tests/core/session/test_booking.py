@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import RemoteProtocolError
+from core.limits import LEASE_TRIES_MAX
 from core.session.booking import Offer, book, booking_key, cancel, decode_booking, sweep
 from core.session.lease import Denied, Lease, decode_lease, end
 from tests.core.session.records import LOST, Records, losing, run
@@ -120,9 +121,55 @@ def test_a_store_that_does_not_answer() -> None:
 
 def test_bookings_are_forgotten_on_purpose() -> None:
     records = Records()
-    run(records, book("a", OFFERS))
+    lease = run(records, book("a", OFFERS))
+    assert isinstance(lease, Lease)
+    run(records, end(lease.resource, lease.epoch, "released"))
     assert run(records, cancel("a")) and run(records, cancel("a"))
     assert booking_key("a") not in records.entries
+    records.entries[booking_key("a")] = (b"junk", 99)
+    assert run(records, cancel("a"))
+
+
+def test_a_booking_is_kept_when_nobody_knows_whether_its_lease_has_ended() -> None:
+    # The store is away while a slot is given back, and there again when the booking is to be forgotten.
+    records = Records()
+    lease = run(records, book("a", OFFERS))
+    assert isinstance(lease, Lease)
+    ending = end(lease.resource, lease.epoch, "released")
+    assert run(records, ending, losing(set(range(LEASE_TRIES_MAX)))) == Denied("unknown")
+    assert not run(records, cancel("a"))
+    assert run(records, book("a", list(reversed(OFFERS)))) == lease, "a repeat finds what was granted"
+    assert held(records) == ["leases.w.0"]
+    assert not run(records, cancel("a"), losing(set(range(1, 1 + LEASE_TRIES_MAX)))), (
+        "nor when the lease cannot be read"
+    )
+
+
+def test_a_booking_that_a_repeat_has_led_to_a_new_lease_is_not_forgotten() -> None:
+    records = Records()
+    first = run(records, book("a", OFFERS))
+    assert isinstance(first, Lease)
+    run(records, end(first.resource, first.epoch, "released"))
+    slow = cancel("a")
+    outcome = records.apply(next(slow))
+    outcome = records.apply(slow.send(outcome))  # it has read that the lease is over
+    again = run(records, book("a", OFFERS))
+    try:
+        while True:
+            outcome = records.apply(slow.send(outcome))
+    except StopIteration as finished:
+        assert finished.value is False
+    assert run(records, book("a", list(reversed(OFFERS)))) == again
+    assert held(records) == ["leases.w.0"]
+
+
+def test_a_repeat_that_cannot_be_confirmed_does_not_end_what_was_granted() -> None:
+    records = Records()
+    first = run(records, book("a", OFFERS))
+    # The booking and the lease are read, and then nothing more of the booking.
+    assert run(records, book("a", OFFERS), losing(set(range(2, 2 + LEASE_TRIES_MAX)))) == Denied("unknown")
+    assert held(records) == ["leases.w.0"]
+    assert run(records, book("a", OFFERS)) == first
 
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", b"\x80", bytes(5_000)])

@@ -172,6 +172,41 @@ def test_a_wiped_store_ends_a_life() -> None:
     assert heart.stopped
 
 
+def test_a_life_that_was_heard_of_and_then_given_up_never_begins() -> None:
+    records, reaper = Records(), Reaper()
+    heart = Heart("w", "1")
+    assert not run(records, heart.begin(0.0), losing({1}))
+    records.entries.clear()
+    # Whoever has heard of the life before leases to it, and ends that again because no record of it is there.
+    lease = run(records, acquire("s", holder="w", life="1", request="r"))
+    assert isinstance(lease, Lease)
+    record = decode_lease(records.entries[lease_key("s")][0])
+    assert not run(records, reaper.reap("s", record, 0.0))
+    assert run(records, reaper.reap("s", record, DEAD_S))
+    assert not run(records, heart.begin(DEAD_S)) and heart.stopped
+    assert run(records, Heart("w", "2").begin(DEAD_S))
+
+
+def test_a_life_that_another_one_has_replaced_before_it_began_never_begins() -> None:
+    records = Records()
+    heart = Heart("w", "1")
+    assert not run(records, heart.begin(0.0), losing({1}))
+    assert run(records, Heart("w", "2").begin(1.0))
+    assert not run(records, heart.begin(2.0), lambda *_: LOST) and not heart.stopped
+    assert not run(records, heart.begin(3.0)) and heart.stopped
+
+
+def test_each_absence_of_a_holder_is_counted_anew() -> None:
+    records, reaper = Records(), Reaper()
+    for began in (0.0, DEAD_S + 1.0):
+        living(records, began, life=str(began))
+        look(reaper, records, began)
+        records.entries.clear()
+        run(records, acquire("s", holder="w", life=str(began), request="r"))
+        record = decode_lease(records.entries[lease_key("s")][0])
+        assert not run(records, reaper.reap("s", record, began + 1.0)), "it may live and not know yet"
+
+
 def test_old_news_is_ignored() -> None:
     records, reaper = Records(), Reaper()
     heart = living(records)
