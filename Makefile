@@ -32,7 +32,7 @@ run: setup ## Start an origin and a POP and print the page's address (ARGS="--po
 run-cluster: setup ## A NATS hub, two leaf nodes, an origin with three workers and two POPs, all on loopback
 	@exec $(BIN)/visavis run-cluster $(ARGS)
 
-setup: $(STAMPS)/project edge/static/index.html ## Prepare everything without starting anything
+setup: $(STAMPS)/project $(STAMPS)/kernels edge/static/index.html ## Prepare everything without starting anything
 
 test: setup $(STRANGERS) ## All tests; installs Chromium, Janus and a TURN relay for some of them if it can
 	@.ci/chromium
@@ -125,6 +125,11 @@ $(STAMPS)/packages: requirements.lock | $(BIN)/python
 $(STAMPS)/project: pyproject.toml $(STAMPS)/packages
 	$(call say,installing visavis itself)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/kernels: edge/kernels.py $(STAMPS)/project
+	$(call say,compiling what faces are computed with)
+	@$(BIN)/python -c 'import edge.kernels'
 	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/distill: $(STAMPS)/project

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from core.session.state import FaceState
 
 __all__ = ["AnimatorRow"]
 
 
-@dataclass(slots=True)
-class AnimatorRow:
+class AnimatorRow(msgspec.Struct, gc=False):
     """See the module.
 
     Attributes:

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Easing"]
+__all__ = ["EASE_HZ", "Easing"]
 
-_EASE_HZ: Final = 45.0
+EASE_HZ: Final = 45.0
 """How fast the mouth leaves what it was doing when its speech starts, is cut or turns out otherwise, or when somebody
 else moves it from now on: critically damped, a quarter of the way left after 60 ms (rad/s)."""
 
@@ -41,6 +41,11 @@ class Easing:
         """Everything it knows of its slots, float32[capacity, 3, width]."""
         return self._held
 
+    def correct(self, slots: NDArray[np.intp], corrected: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        """What was wanted turned out to be wrong. Args: see `ease`."""
+        for row, moved in corrected:
+            self._held[slots[row], 1, : len(moved)] += moved
+
     def ease(
         self,
         slots: NDArray[np.intp],
@@ -60,17 +65,16 @@ class Easing:
             elapsed: float64[n], seconds since the last call.
         Returns: float32[n, width].
         """
+        self.correct(slots, corrected)
         held = self._held[slots]
         apart, speed = held[:, 1], held[:, 2]
-        for row, moved in corrected:
-            apart[row, : len(moved)] += moved
         if switched.any():
             apart[switched] = held[switched, 0] - wanted[switched]
         # Exact for any step.
         time_s = np.minimum(elapsed, 1.0).astype(np.float32)[:, None]
-        fade = np.exp(time_s * np.float32(-_EASE_HZ))
-        swing = (speed + apart * np.float32(_EASE_HZ)) * time_s
-        speed -= swing * np.float32(_EASE_HZ)
+        fade = np.exp(time_s * np.float32(-EASE_HZ))
+        swing = (speed + apart * np.float32(EASE_HZ)) * time_s
+        speed -= swing * np.float32(EASE_HZ)
         speed *= fade
         apart += swing
         apart *= fade

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -17,6 +17,9 @@ from core.limits import MEDIA_CLOCK_HZ, UTTERANCES_PER_SLOT_MAX
 from core.speech.coarticulation import BEAT_COLUMN, BEFORE_S, NEVER, Sound, SoundTable, Utterance, resolve
 from core.speech.messages import PhonemeSpan
 from core.speech.student_layout import MOUTH, PLAN
+
+if TYPE_CHECKING:  # what numba needs is a matter of who wants it
+    from edge.compiled import CompiledFaces
 
 __all__ = ["MouthState", "Mouths", "Plans"]
 
@@ -62,9 +65,11 @@ class MouthState(msgspec.Struct, frozen=True, array_like=True):
 class _Voice:
     """What one session is going to say."""
 
-    __slots__ = ("by_rules", "utterances")
+    __slots__ = ("by_rules", "source", "utterances")
 
     def __init__(self) -> None:
+        self.source = 0
+        """As `Mouths` has it for all, but quicker to read."""
         self.utterances: dict[int, Utterance] = {}
         self.by_rules = True
         """Beats become gestures of the behaviours; a student does them itself."""
@@ -75,6 +80,7 @@ class Mouths:
 
     Args:
         behaviours: of the same slots; told the stressed syllables of mouths that go by the rules.
+        compiled: does the arithmetic; None: numpy does.
 
     Attributes:
         unknown_phonemes: letters in phoneme symbols that no table knows (they look neutral).
@@ -82,7 +88,8 @@ class Mouths:
             cut.
     """
 
-    def __init__(self, capacity: int, behaviours: Behaviours) -> None:
+    def __init__(self, capacity: int, behaviours: Behaviours, compiled: CompiledFaces | None = None) -> None:
+        self._compiled = compiled
         self._voices: list[_Voice | None] = [None] * capacity
         self._behaviours = behaviours
         self._sounds = SoundTable(capacity)
@@ -154,16 +161,16 @@ class Mouths:
         if not spans:
             return
         voice = self._voice(slot)
-        utterance = self._utterance(slot, voice, utterance_id)
+        utterance = voice.utterances.get(utterance_id) or self._utterance(slot, voice, utterance_id)
         if utterance is None:
             self.dropped_phonemes += len(spans)
             return
-        now = utterance_id == self._source[slot]
-        unknown, dropped = utterance.unknown, utterance.dropped
+        now = utterance_id == voice.source
+        unknown, dropped, due = utterance.unknown, utterance.dropped, utterance.due_ticks
         utterance.add(spans, int(self._ticks[slot]) if now else _BEFORE_TICKS)
         self.unknown_phonemes += utterance.unknown - unknown
         self.dropped_phonemes += utterance.dropped - dropped
-        if now:
+        if now and (voice.by_rules or utterance.due_ticks != due):
             self._due[slot] = self._next_due(voice, utterance_id)
 
     def save(self, slot: int) -> MouthState:
@@ -236,27 +243,42 @@ class Mouths:
             sources: int64[n], the utterances whose sound their frames accompany, 0 = silence.
             ticks: int64[n], the positions of the frames in them.
         """
-        if not self._open[slots].all():
+        if self._compiled is not None:
+            sources, switched, due, (closed, changed, arrived) = self._compiled.follow(
+                slots, ticks, sources, self._open, self._cut_through, self._source, self._due
+            )
+        else:
+            closed = not self._open[slots].all()
+            sources = np.where(sources > self._cut_through[slots], sources, 0)
+            switched = sources != self._source[slots]
+            due = self._due[slots] <= ticks
+            changed = arrived = True
+        if closed:
             raise LocalProtocolError("an animator slot is not open")
-        count = len(slots)
-        sources = np.where(sources > self._cut_through[slots], sources, 0)
-        switched = sources != self._source[slots]
-        for index in np.flatnonzero(switched).tolist():
-            self._switch(int(slots[index]), int(sources[index]))
-        corrected = self._arrive(slots, times, ticks)
+        if changed:
+            for index in np.flatnonzero(switched).tolist():
+                self._switch(int(slots[index]), int(sources[index]))
+            due = self._due[slots] <= ticks
+        corrected = self._arrive(slots, times, ticks, np.flatnonzero(due)) if changed or arrived else []
         self._ticks[slots] = ticks
         speaking = sources != 0
-        planned = np.flatnonzero(speaking & self._known[slots])
-        wishes = np.zeros((count, len(PLAN)), dtype=np.float32)
-        if len(planned):
-            wishes[planned] = self._ask(slots[planned], ticks[planned])
+        planned = speaking & self._known[slots]
+        if planned.all():  # the usual case
+            wishes = self._ask(slots, ticks)
+        else:
+            wishes = np.zeros((len(slots), len(PLAN)), dtype=np.float32)
+            if planned.any():
+                wishes[planned] = self._ask(slots[planned], ticks[planned])
         self._wishes[slots] = wishes[:, : len(MOUTH)]
         return Plans(wishes, speaking.astype(np.float64), switched, corrected)
 
     def _ask(self, slots: NDArray[np.intp], ticks: NDArray[np.int64]) -> NDArray[np.float32]:
         """What the phonemes want of mouths that have some: float32[n, len(PLAN)]."""
-        rows = self._sounds.sample(slots, ticks.astype(np.float64) / MEDIA_CLOCK_HZ)
         wishes = np.empty((len(slots), len(PLAN)), dtype=np.float32)
+        if self._compiled is not None:
+            self._compiled.ask(self._sounds, slots, ticks, wishes)
+            return wishes
+        rows = self._sounds.sample(slots, ticks.astype(np.float64) / MEDIA_CLOCK_HZ)
         articulators, seals = resolve(rows)
         wishes[:, : articulators.shape[1]] = articulators
         wishes[:, articulators.shape[1] : len(MOUTH)] = seals
@@ -267,7 +289,7 @@ class Mouths:
     def _switch(self, slot: int, source: int) -> None:
         """The mouth follows another utterance, or none any more."""
         voice = self._voice(slot)
-        self._source[slot] = source
+        self._source[slot] = voice.source = source
         self._ticks[slot] = _BEFORE_TICKS
         self._sounds.clear(slot)
         for old in [key for key in voice.utterances if source and key < source]:
@@ -276,26 +298,29 @@ class Mouths:
         self._due[slot] = self._next_due(voice, source)
 
     def _arrive(
-        self, slots: NDArray[np.intp], times: NDArray[np.float64], ticks: NDArray[np.int64]
+        self, slots: NDArray[np.intp], times: NDArray[np.float64], ticks: NDArray[np.int64], due: NDArray[np.intp]
     ) -> list[tuple[int, NDArray[np.float32]]]:
-        """Sounds and beats whose time has come. Returns: see `Plans.corrected`."""
+        """Sounds and beats whose time has come: in the rows `due`. Returns: see `Plans.corrected`."""
         where: list[int] = []
         sounds: list[Sound] = []
         late: list[int] = []
-        due = np.flatnonzero(self._due[slots] <= ticks)
-        for index, slot, now in zip(due.tolist(), slots[due].tolist(), ticks[due].tolist(), strict=True):
+        ours, next_due = slots[due], []
+        for index, slot, now, former in zip(
+            due.tolist(), ours.tolist(), ticks[due].tolist(), self._ticks[ours].tolist(), strict=True
+        ):
             voice = self._voice(slot)
-            source = int(self._source[slot])
+            source = voice.source
             utterance = voice.utterances[source]
             if utterance.due_ticks <= now:
                 taken = utterance.take(now)
                 where += [slot] * len(taken)
                 sounds += taken
-                if taken[0].counts_from * MEDIA_CLOCK_HZ <= self._ticks[slot]:
+                if taken[0].counts_from * MEDIA_CLOCK_HZ <= former:
                     late.append(index)
             if utterance.beats:
                 self._beat(slot, now, voice.by_rules, utterance.beats, float(times[index]))
-            self._due[slot] = self._next_due(voice, source)
+            next_due.append(self._next_due(voice, source))
+        self._due[ours] = next_due
         self._sounds.put(where, sounds)
         if not late:
             return []

@@ -32,6 +32,7 @@ from edge.animator import Animator, AnimatorRow
 from edge.announcement import Announcement, Condition
 from edge.app import create_app
 from edge.certificates import Certificates, load_certificates
+from edge.compiling import load_compiled
 from edge.conductor import Conductor
 from edge.config import EdgeConfig
 from edge.drain import Drain
@@ -371,7 +372,12 @@ class _Parts:
         student = self._animator.student
         if student is None:
             return {"tier": "rules", **({"refused": self._refusal} if self._refusal else {})}
-        return {"tier": "student", "precision": student.precision, "sessions": self._animator.tier_counts()}
+        return {
+            "tier": "student",
+            "precision": student.precision,
+            "compiled": self._animator.compiled,
+            "sessions": self._animator.tier_counts(),
+        }
 
 
 def make_animator(config: EdgeConfig) -> tuple[Animator, str]:
@@ -381,14 +387,19 @@ def make_animator(config: EdgeConfig) -> tuple[Animator, str]:
     """
     student: Student | None = None
     refusal = ""
+    compiled, slower = load_compiled() if config.animator_compiled else (None, "")
+    if slower:
+        _log.warning("faces cost several times as much as they could: %s", slower)
     if config.animator == "student":
         precision = None if config.animator_precision == "auto" else config.animator_precision
-        student, refusal = load_student(config.animator_models, precision=precision, capacity=config.capacity)
+        student, refusal = load_student(
+            config.animator_models, precision=precision, capacity=config.capacity, compiled=compiled
+        )
     if refusal:
         _log.error("faces are moved by the rules, without the student: %s", refusal)
     elif student is not None:
         _log.info("faces are moved by the student in %s", student.precision)
-    return Animator(capacity=config.capacity, student=student), refusal
+    return Animator(capacity=config.capacity, student=student, compiled=compiled), refusal
 
 
 def _warm_up(animator: Animator, make_hearing: HearingFactory) -> None:

@@ -12,13 +12,14 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigError, LocalProtocolError
+from core.limits import LOG_MEL_BANDS
 from core.speech.student_layout import (
     FIDELITIES,
     INPUTS,
@@ -29,6 +30,10 @@ from core.speech.student_layout import (
     TRUNK_WIDTH,
 )
 from edge.inference import Model, load_model
+from edge.student_memory import KEEP, RECALL, StudentMemory
+
+if TYPE_CHECKING:  # what numba needs is a matter of who wants it
+    from edge.compiled import CompiledFaces
 
 __all__ = ["PRECISIONS", "STYLE_EASE_FRAMES", "Student", "StudentFiles", "find_student_files", "load_student"]
 
@@ -38,6 +43,9 @@ STYLE_EASE_FRAMES: Final = 6
 _MANIFEST: Final = "student.json"
 _RACE_ROWS: Final = 64
 _RACE_ROUNDS: Final = 15
+_MEMORY_WIDTHS: Final = dict.fromkeys((*RECALL, *KEEP), TRUNK_WIDTH) | {
+    "ear_mean": LOG_MEL_BANDS, "ear_heard": 1, "ear_after": LOG_MEL_BANDS, "heard": 1,
+}  # fmt: skip
 _STATE_MAX: Final = 1e4
 """Beyond anything that training knows: such a state is damaged."""
 
@@ -73,14 +81,16 @@ def find_student_files(folder: Path | None = None) -> tuple[Path, StudentFiles]:
     return folder, files
 
 
-def load_student(folder: Path | None, *, precision: str | None, capacity: int) -> tuple[Student | None, str]:
+def load_student(
+    folder: Path | None, *, precision: str | None, capacity: int, compiled: CompiledFaces | None = None
+) -> tuple[Student | None, str]:
     """The student, or why there is none: a damaged file must not keep a POP from serving.
 
     Args: as for `Student`.
     Returns: the student and "", or None and one sentence.
     """
     try:
-        return Student(folder, precision=precision, capacity=capacity), ""
+        return Student(folder, precision=precision, capacity=capacity, compiled=compiled), ""
     except ConfigError as error:
         return None, " ".join(str(error).split())
 
@@ -92,6 +102,7 @@ class Student:
         folder: of the manifest; None: edge/models.
         precision: of PRECISIONS; None: whichever is faster on this machine now.
         capacity: slots to begin with; doubles when it is used up.
+        compiled: moves what is remembered; None: numpy does.
 
     Attributes:
         precision: in use.
@@ -100,15 +111,25 @@ class Student:
     Raises: ConfigError: a file is missing, damaged (its SHA-256 is not the manifest's) or of another shape.
     """
 
-    def __init__(self, folder: Path | None = None, *, precision: str | None = None, capacity: int = 64) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        precision: str | None = None,
+        capacity: int = 64,
+        compiled: CompiledFaces | None = None,
+    ) -> None:
         folder, files = find_student_files(folder)
         self._styles = {name: _read_style(folder, files, name) for name in files.styles}
         self._styles.setdefault("neutral", np.zeros(STYLE_WIDTH, np.float32))
         self._style_names = list(self._styles)
         self._free = list(range(capacity - 1, -1, -1))
         self._open = np.zeros(capacity, dtype=np.bool_)
-        self._states = np.zeros((capacity, STATE_ROWS, TRUNK_WIDTH), dtype=np.float32)
+        self._compiled = compiled
+        self._memory = StudentMemory(capacity, compiled)
         self._fidelity = np.zeros(capacity, dtype=np.int8)
+        self._character = np.zeros(capacity, dtype=np.int16)
+        """Index of the character that each session is, or is becoming."""
         self._style = np.zeros((capacity, STYLE_WIDTH), dtype=np.float32)
         self._style_step = np.zeros((capacity, STYLE_WIDTH), dtype=np.float32)
         self._style_left = np.zeros(capacity, dtype=np.int8)
@@ -133,9 +154,10 @@ class Student:
             self._grow()
         slot = self._free.pop()
         self._open[slot] = True
-        self._states[slot] = 0.0
+        self._memory.forget(slot)
         self._style[slot] = self._style_of(character)
         self._style_left[slot] = 0
+        self._character[slot] = self._style_names.index(character)
         self.set_fidelity(slot, fidelity)
         return slot
 
@@ -157,6 +179,7 @@ class Student:
         self._check(slot)
         self._style_step[slot] = (self._style_of(character) - self._style[slot]) / STYLE_EASE_FRAMES
         self._style_left[slot] = STYLE_EASE_FRAMES
+        self._character[slot] = self._style_names.index(character)
 
     def _style_of(self, character: str) -> NDArray[np.float32]:
         style = self._styles.get(character)
@@ -171,22 +194,23 @@ class Student:
     def _grow(self) -> None:
         old = len(self._open)
         self._free = list(range(2 * old - 1, old - 1, -1))
-        for name in ("_open", "_states", "_fidelity", "_style", "_style_step", "_style_left"):
+        self._memory.grow(2 * old)
+        for name in ("_open", "_fidelity", "_character", "_style", "_style_step", "_style_left"):
             table = getattr(self, name)
             setattr(self, name, np.concatenate([table, np.zeros_like(table)]))
 
     def memory(self, slot: int) -> bytes:
         """What a session's student remembers, float16: a third of a kilobyte per row, and no mouth shows the rest."""
         self._check(slot)
-        return bytes(self._states[slot].astype(np.float16).tobytes())
+        return bytes(self._memory.state(slot).astype(np.float16).tobytes())
 
     def remember(self, slot: int, memory: bytes) -> None:
         """Go on with what another student remembered; of another layout, or not finite, it is silence."""
         self._check(slot)
-        if len(memory) == 2 * self._states[slot].size:
-            state = np.frombuffer(memory, dtype=np.float16).reshape(self._states.shape[1:])
+        if len(memory) == 2 * STATE_ROWS * TRUNK_WIDTH:
+            state = np.frombuffer(memory, dtype=np.float16).reshape(STATE_ROWS, TRUNK_WIDTH)
             if np.isfinite(state).all():
-                self._states[slot] = state
+                self._memory.set_state(slot, state)
 
     # --- frames --------------------------------------------------------------------------------------------------
 
@@ -201,39 +225,56 @@ class Student:
         """
         if inputs.shape != (len(slots), INPUTS):
             raise LocalProtocolError(f"a student wants inputs of {INPUTS} numbers per slot, not shape {inputs.shape}")
-        inputs = self._mend(slots, inputs)
-        if self._style_left[slots].any():
+        if not len(slots):
+            return np.zeros((0, len(OUTPUTS)), np.float32)
+        slots, inputs = np.ascontiguousarray(slots, dtype=np.intp), np.ascontiguousarray(inputs, dtype=np.float32)
+        finite, one_fidelity, one_character, moving = self._look_over(slots, inputs)
+        if not finite:
+            inputs = self._mend(slots, inputs)
+        if moving:
             self._ease_styles(slots)
-        fidelities = self._fidelity[slots]
-        first = fidelities[0] if len(slots) else 0
-        if (fidelities == first).all():
-            return self._run_one(int(first), slots, inputs) if len(slots) else np.zeros((0, len(OUTPUTS)), np.float32)
-        answers = np.empty((len(slots), len(OUTPUTS)), dtype=np.float32)
+        # One row of style stands for all who are of one character.
+        styled = slots[:1] if one_character and not moving else None
+        if one_fidelity:
+            return self._run_one(int(self._fidelity[slots[0]]), slots, inputs, styled)
+        answers, fidelities = np.empty((len(slots), len(OUTPUTS)), dtype=np.float32), self._fidelity[slots]
         for fidelity in np.unique(fidelities).tolist():
             rows = np.flatnonzero(fidelities == fidelity)
-            answers[rows] = self._run_one(fidelity, slots[rows], inputs[rows])
+            answers[rows] = self._run_one(fidelity, slots[rows], inputs[rows], styled)
         return answers
 
-    def _run_one(self, fidelity: int, slots: NDArray[np.intp], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        feed = {"inputs": inputs, "state": self._states[slots], "style": self._style[slots]}
-        answers: NDArray[np.float32]
-        answers, states = self._models[fidelity].run(None, feed)
-        self._states[slots] = states
+    def _run_one(
+        self, fidelity: int, slots: NDArray[np.intp], inputs: NDArray[np.float32], styled: NDArray[np.intp] | None
+    ) -> NDArray[np.float32]:
+        style = self._style[slots if styled is None else styled]
+        feed = {"inputs": inputs, "style": style, **self._memory.recall(slots)}
+        answers, *kept = self._models[fidelity].run(None, feed)
+        self._memory.keep(slots, kept)
         # What is wrong in a state shows in an answer at the latest when it is used; then one number per session tells.
         if np.abs(answers).max() < _STATE_MAX:
             return answers
-        sound = np.abs(states.reshape(len(slots), -1)).max(axis=1) + np.abs(answers).max(axis=1) < _STATE_MAX
+        sound = self._memory.largest(slots) + np.abs(answers).max(axis=1) < _STATE_MAX
         self.mended += int((~sound).sum())
-        self._states[slots[~sound]] = 0.0
+        self._memory.forget(slots[~sound])
         answers[~sound] = 0.0
         return answers
 
+    def _look_over(self, slots: NDArray[np.intp], inputs: NDArray[np.float32]) -> tuple[bool, bool, bool, bool]:
+        """Whether inputs are finite, sessions have one fidelity, and one character, and some become another one."""
+        if self._compiled is not None:
+            return self._compiled.look_over(slots, inputs, self._fidelity, self._character, self._style_left)
+        fidelity, character = self._fidelity[slots], self._character[slots]
+        return (
+            bool(np.isfinite(inputs.sum(axis=1)).all()),
+            bool((fidelity == fidelity[0]).all()),
+            bool((character == character[0]).all()),
+            bool(self._style_left[slots].any()),
+        )
+
     def _mend(self, slots: NDArray[np.intp], inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         good = np.isfinite(inputs.sum(axis=1))
-        if good.all():
-            return inputs
         self.mended += int((~good).sum())
-        self._states[slots[~good]] = 0.0
+        self._memory.forget(slots[~good])
         mended = inputs.copy()
         mended[~good] = 0.0
         return mended
@@ -242,6 +283,8 @@ class Student:
         moving = slots[self._style_left[slots] > 0]
         self._style[moving] += self._style_step[moving]
         self._style_left[moving] -= 1
+        for slot in moving[self._style_left[moving] == 0].tolist():  # exactly: sessions of a character may share it
+            self._style[slot] = self._style_of(self._style_names[self._character[slot]])
 
 
 def _checked(folder: Path, files: StudentFiles, name: str) -> Path:
@@ -276,10 +319,10 @@ def _load_models(folder: Path, files: StudentFiles, precision: str) -> Sequence[
         model = load_model(_checked(folder, files, name), "the student")
         shapes = {value.name: value.shape[1:] for value in (*model.get_inputs(), *model.get_outputs())}
         wanted = {
-            "inputs": [INPUTS], "state": [STATE_ROWS, TRUNK_WIDTH], "style": [STYLE_WIDTH],
-            "answers": [len(OUTPUTS)], "state_after": [STATE_ROWS, TRUNK_WIDTH],
+            "inputs": [INPUTS], "style": [STYLE_WIDTH], "answers": [len(OUTPUTS)],
+            **{name: [width] for name, width in _MEMORY_WIDTHS.items()},
         }  # fmt: skip
-        if shapes != wanted:
+        if shapes != wanted or [value.name for value in model.get_outputs()] != ["answers", *KEEP]:
             raise ConfigError(f"{folder / name} is no student of this layout: it has {json.dumps(shapes)}")
         try:
             _feed_one(model)
@@ -292,8 +335,8 @@ def _load_models(folder: Path, files: StudentFiles, precision: str) -> Sequence[
 def _silence(rows: int) -> dict[str, NDArray[np.float32]]:
     return {
         "inputs": np.zeros((rows, INPUTS), np.float32),
-        "state": np.zeros((rows, STATE_ROWS, TRUNK_WIDTH), np.float32),
         "style": np.zeros((rows, STYLE_WIDTH), np.float32),
+        **{name: np.zeros((rows, _MEMORY_WIDTHS[name]), np.float32) for name in RECALL},
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from core.speech.student_layout import FIDELITIES, INPUTS, MOOD, MOUTH, OUTPUTS,
 from edge.animator_row import AnimatorRow
 from edge.mouths import Plans
 from edge.student import Student
+
+if TYPE_CHECKING:  # what numba needs is a matter of who wants it
+    from edge.compiled import CompiledFaces
 
 __all__ = ["EASED", "RULES", "TIERS", "Answers", "StudentFaces"]
 
@@ -38,6 +41,7 @@ _PLAN_FROM: Final = LOG_MEL_BANDS
 _MOOD_FROM: Final = LOG_MEL_BANDS + len(PLAN)
 _BLINK_FROM: Final = 0.5
 _BLINK_UNTIL: Final = 0.25
+_BLINK_EDGES: Final = np.array([_BLINK_FROM, _BLINK_UNTIL], dtype=np.float32)
 
 
 @dataclass(slots=True)
@@ -64,10 +68,12 @@ class StudentFaces:
 
     Args:
         student: serves them; its slots are its own.
+        compiled: does the arithmetic; None: numpy does.
     """
 
-    def __init__(self, student: Student, capacity: int) -> None:
+    def __init__(self, student: Student, capacity: int, compiled: CompiledFaces | None = None) -> None:
         self._student = student
+        self._compiled = compiled
         self._own = np.full(capacity, -1, dtype=np.intp)
         """The student's slot of each session."""
         self._tiers = np.zeros(capacity, dtype=np.int8)
@@ -149,23 +155,35 @@ class StudentFaces:
         Args:
             slots: intp[n], of the rows. plans: of the rows.
         """
+        served, settling, swapped = self._serve(slots, plans)
+        all_served = len(served) == len(rows)
+        ours = slots if all_served else slots[served]
+        self._unsettled[ours] = _SETTLE_FRAMES
+        told = [row.heard for row in rows] if all_served else [rows[index].heard for index in served.tolist()]
+        if not settling and set(map(len, told)) == {LOG_MEL_BANDS}:
+            self._run(served, ours, b"".join(told), plans)  # the usual case
+        else:
+            by_student = self._tiers[slots] < RULES
+            left = by_student & (plans.speaking <= 0.0) & (self._unsettled[slots] > 0)
+            self._listen(served, told, np.flatnonzero(left), slots, plans)
+        if self._compiled is not None:
+            positions, sync, blinks, invited = self._compiled.heed(ours, self._answers, self._welcomed, _BLINK_EDGES)
+            return Answers(served, positions, sync, served[blinks].tolist() if invited else [], swapped)
+        answers = self._answers[ours]
+        np.minimum(np.maximum(answers[:, : len(MOUTH)], 0.0), 1.0, out=answers[:, : len(MOUTH)])
+        sync = np.minimum(np.maximum(answers[:, _SYNC], 0.0), 1.0)
+        return Answers(served, answers[:, :EASED], sync, self._blinks(served, ours, answers[:, _BLINK]), swapped)
+
+    def _serve(self, slots: NDArray[np.intp], plans: Plans) -> tuple[NDArray[np.intp], int, NDArray[np.bool_]]:
+        """Rows that speak and are served, how many others still settle, rows whose mover is another."""
+        if self._compiled is not None:
+            return self._compiled.serve(slots, plans.speaking, self._tiers, RULES, self._swapped, self._unsettled)
         by_student = self._tiers[slots] < RULES
         speaking = by_student & (plans.speaking > 0.0)
         settling = by_student & ~speaking & (self._unsettled[slots] > 0)
         swapped = self._swapped[slots]
         self._swapped[slots] = False
-        served = np.flatnonzero(speaking)
-        self._unsettled[slots[served]] = _SETTLE_FRAMES
-        told = [rows[index].heard for index in served.tolist()]
-        if not settling.any() and set(map(len, told)) == {LOG_MEL_BANDS}:
-            self._run(served, b"".join(told), slots, plans)  # the usual case
-        else:
-            self._listen(served, told, np.flatnonzero(settling), slots, plans)
-        answers = self._answers[slots[served]]
-        np.minimum(np.maximum(answers[:, : len(MOUTH)], 0.0), 1.0, out=answers[:, : len(MOUTH)])
-        sync = np.minimum(np.maximum(answers[:, _SYNC], 0.0), 1.0)
-        blinks = self._blinks(served, slots[served], answers[:, _BLINK])
-        return Answers(served, answers[:, :EASED], sync, blinks, swapped)
+        return np.flatnonzero(speaking), int(settling.sum()), swapped
 
     def _listen(
         self,
@@ -191,18 +209,21 @@ class StudentFaces:
                 for row, log_mel in heard.items()
                 if len(log_mel) >= back * LOG_MEL_BANDS
             }
-            self._run(np.fromiter(now, dtype=np.intp, count=len(now)), b"".join(now.values()), slots, plans)
+            which = np.fromiter(now, dtype=np.intp, count=len(now))
+            self._run(which, slots[which], b"".join(now.values()), plans)
 
-    def _run(self, which: NDArray[np.intp], heard: bytes, slots: NDArray[np.intp], plans: Plans) -> None:
-        """One frame of some rows. Args: which: intp[k], rows. heard: k frames of log-mel."""
+    def _run(self, which: NDArray[np.intp], ours: NDArray[np.intp], heard: bytes, plans: Plans) -> None:
+        """One frame of some rows. Args: which, ours: intp[k], rows and their slots. heard: k frames of log-mel."""
         if not len(which):
             return
-        ours = slots[which]
         inputs = self._inputs[: len(which)]
         bands = np.frombuffer(heard, dtype=np.uint8).reshape(len(which), LOG_MEL_BANDS)
-        np.multiply(bands, np.float32(1.0 / 255.0), out=inputs[:, :LOG_MEL_BANDS])
-        inputs[:, _PLAN_FROM:_MOOD_FROM] = plans.wishes[which]
-        inputs[:, _MOOD_FROM:] = self._moods[ours]
+        if self._compiled is not None:
+            self._compiled.tell(which, ours, bands, plans.wishes, self._moods, inputs)
+        else:
+            np.multiply(bands, np.float32(1.0 / 255.0), out=inputs[:, :LOG_MEL_BANDS])
+            inputs[:, _PLAN_FROM:_MOOD_FROM] = plans.wishes[which]
+            inputs[:, _MOOD_FROM:] = self._moods[ours]
         self._answers[ours] = self._student.run(self._own[ours], inputs)
 
     def _blinks(self, served: NDArray[np.intp], ours: NDArray[np.intp], welcome: NDArray[np.float32]) -> list[int]:

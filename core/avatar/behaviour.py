@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from core.avatar.chance import log_normal, uniform
 from core.avatar.expression import (
     BASE,
+    CHANNELS,
     DRIVERS,
     EXPRESSION,
     GESTURES,
@@ -35,11 +36,11 @@ from core.errors import RemoteProtocolError
 from core.limits import BLENDSHAPE_COUNT
 from core.session.state import FaceState
 
-__all__ = ["Behaviours"]
+__all__ = ["LID_DOWN", "LID_UP", "LOOKS", "LOOK_GAINS", "LOOK_SOURCES", "RATES", "Behaviours"]
 
 _P: Final = {name: index for index, name in enumerate(PARAMETERS)}
 _BLINK, _NOD, _BEAT, _INHALE = range(len(GESTURES))
-_RATES: Final = np.array(
+RATES: Final = np.array(
     [{"joy": 6.0, "sorrow": 5.0, "excitement": 9.0, "calm": 4.0, "listen": 12.0, "think": 32.0, "speak": 14.0,
       "roll": 7.0, "yaw": 11.0, "pitch": 11.0, "think_left": 32.0, "think_right": 32.0, "attention": 7.0,
       "mouth": 36.0}[name] for name in PARAMETERS]
@@ -95,14 +96,16 @@ _PITCHES: Final = _columns("leftEye.pitch", "rightEye.pitch")
 _YAWS: Final = _columns("leftEye.yaw", "rightEye.yaw")
 _LOOKS_LEFT: Final = _columns("eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft")
 _LOOKS_RIGHT: Final = _columns("eyeLookDownRight", "eyeLookInRight", "eyeLookOutRight", "eyeLookUpRight")
-_LOOK_SOURCE: Final = np.array(
+LOOKS: Final = [*range(CHANNELS)[_LOOKS_LEFT], *range(CHANNELS)[_LOOKS_RIGHT]]
+LOOK_SOURCES: Final = np.array(
     [channel(name) for name in ("leftEye.pitch", "leftEye.yaw", "leftEye.yaw", "leftEye.pitch",
                                 "rightEye.pitch", "rightEye.yaw", "rightEye.yaw", "rightEye.pitch")]
 )  # fmt: skip
-_LOOK_GAIN: Final = np.array([1, -1, 1, -1, 1, 1, -1, -1], dtype=np.float32) / np.float32(_LOOK_RANGE_RAD)
+LOOK_GAINS: Final = np.array([1, -1, 1, -1, 1, 1, -1, -1], dtype=np.float32) / np.float32(_LOOK_RANGE_RAD)
+"""The eyeLook weights (down, in, out, up; left, then right), the turns that they follow, and how much."""
 _BLINKS: Final = _columns("eyeBlinkLeft", "eyeBlinkRight")
 _WIDES: Final = _columns("eyeWideLeft", "eyeWideRight")
-_LID_DOWN, _LID_UP = np.float32(0.42), np.float32(0.22)
+LID_DOWN, LID_UP = np.float32(0.42), np.float32(0.22)
 """Lids follow vertical gaze: the upper lid covers nearly half the way down, opens a little on the way up."""
 
 
@@ -227,9 +230,30 @@ class Behaviours:
             mouth: float64[n], 1 where speech owns the mouth, else 0.
         Returns: float32[n, CHANNELS]: weights (not yet clipped) and joint turns in radians.
         """
+        return self.pose(slots, times, self.live(slots, times, states, levels), levels, mouth)
+
+    def live(
+        self,
+        slots: NDArray[np.intp],
+        times: NDArray[np.float64],
+        states: NDArray[np.int8],
+        levels: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """The first half of a step: let happen what is due. Returns: float64[n], seconds that faces have to move on."""
         elapsed = np.minimum(np.maximum(times - self._times[slots], 0.0), _CATCH_UP_S)
         self._happen(slots, times, states, levels, elapsed)
         self._times[slots] = times
+        return elapsed
+
+    def pose(
+        self,
+        slots: NDArray[np.intp],
+        times: NDArray[np.float64],
+        elapsed: NDArray[np.float64],
+        levels: NDArray[np.float64],
+        mouth: NDArray[np.float64],
+    ) -> NDArray[np.float32]:
+        """The second half of a step: arithmetic alone, of `moving`. Args: see `step`; elapsed: from `live`."""
         drivers = np.empty((len(slots), len(DRIVERS)), dtype=np.float32)
         first, second = len(PARAMETERS), len(PARAMETERS) + len(GESTURES)
         easing = self._ease(slots, elapsed, levels, mouth)
@@ -249,6 +273,11 @@ class Behaviours:
         pose[:, :BLENDSHAPE_COUNT] *= 1.0 - drivers[:, _P["mouth"], None] * YIELDS_TO_SPEECH
         return pose
 
+    def moving(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The tables that `pose` reads, for who does the same faster: easing (which it moves on), gestures, gaze and
+        oscillators. They are others after `grow`."""
+        return self._easing, self._gestures, self._gaze, self._oscillators
+
     def _ease(
         self,
         slots: NDArray[np.intp],
@@ -261,11 +290,11 @@ class Behaviours:
         value, velocity, target = easing[:, 0], easing[:, 1], easing[:, 2]
         target[:, _P["mouth"]] = mouth
         target[:, _P["attention"]] = levels * target[:, _P["listen"]]
-        decay = _RATES * elapsed[:, None]
+        decay = RATES * elapsed[:, None]
         away = value - target
         swing = velocity * elapsed[:, None] + away * decay
         fade = np.exp(-decay)
-        velocity -= _RATES * swing
+        velocity -= RATES * swing
         velocity *= fade
         np.add(target, (away + swing) * fade, out=value)
         self._easing[slots] = easing
@@ -281,14 +310,14 @@ class Behaviours:
         angles = gaze[:, _FROM] + (gaze[:, _TO] - gaze[:, _FROM]) * shift[:, None]
         pose[:, _YAWS] += angles[:, :1]
         pose[:, _PITCHES] += angles[:, 1:]
-        looks = pose.take(_LOOK_SOURCE, axis=1)
-        looks *= _LOOK_GAIN
+        looks = pose.take(LOOK_SOURCES, axis=1)
+        looks *= LOOK_GAINS
         np.minimum(np.maximum(looks, 0.0, out=looks), 1.0, out=looks)
         pose[:, _LOOKS_LEFT] = looks[:, :4]
         pose[:, _LOOKS_RIGHT] = looks[:, 4:]
-        pose[:, _BLINKS] += looks[:, ::4] * _LID_DOWN
+        pose[:, _BLINKS] += looks[:, ::4] * LID_DOWN
         wides = pose[:, _WIDES]
-        wides += looks[:, 3::4] * _LID_UP
+        wides += looks[:, 3::4] * LID_UP
         wides *= 1.0 - np.minimum(blink, 1.0)[:, None]
 
     # --- events --------------------------------------------------------------------------------------------------
@@ -350,13 +379,14 @@ class Behaviours:
 
     def _run_due(self, slot: int, time_s: float) -> None:
         due = self._due[slot]
-        np.maximum(due, time_s - _CATCH_UP_S, out=due)
-        while due[_NEXT_GAZE] <= time_s:
-            self._fixate(slot, float(due[_NEXT_GAZE]))
-        while due[_NEXT_BLINK] <= time_s:
-            self._blink(slot, float(due[_NEXT_BLINK]))
-        if due[_NEXT_NOD] <= time_s:
-            self._gesture(slot, _NOD, float(due[_NEXT_NOD]), 0.42, 0.42, 0.58, 0.045)
+        if due.min() < time_s - _CATCH_UP_S:
+            np.maximum(due, time_s - _CATCH_UP_S, out=due)
+        while (gaze_s := float(due[_NEXT_GAZE])) <= time_s:
+            self._fixate(slot, gaze_s)
+        while (blink_s := float(due[_NEXT_BLINK])) <= time_s:
+            self._blink(slot, blink_s)
+        if (nod_s := float(due[_NEXT_NOD])) <= time_s:
+            self._gesture(slot, _NOD, nod_s, 0.42, 0.42, 0.58, 0.045)
             due[_NEXT_NOD] = np.inf
 
     def _blink(self, slot: int, time_s: float) -> None:
@@ -396,12 +426,15 @@ class Behaviours:
         self._due[slot, _NEXT_GAZE] = time_s + max(0.25, log_normal(seed, _DRAW_GAZE, 4 * count + 3, median, 0.45))
 
     def _shift_gaze(self, slot: int, time_s: float, yaw: float, pitch: float) -> None:
-        gaze = self._gaze[slot]
-        done = min(max((time_s - gaze[_SHIFT_START]) * gaze[_SHIFT_SPEED], 0.0), 1.0)
-        gaze[_FROM] += (gaze[_TO] - gaze[_FROM]) * (done * done * (3.0 - 2.0 * done))
-        gaze[_TO] = yaw, pitch
-        size = math.hypot(yaw - gaze[0], pitch - gaze[1])
-        gaze[_SHIFT_START], gaze[_SHIFT_SPEED] = time_s, 1.0 / (0.021 + 0.0022 * math.degrees(size))
+        # Plain numbers: the same on six numpy scalars takes several times as long.
+        from_yaw, from_pitch, to_yaw, to_pitch, began_s, speed = self._gaze[slot].tolist()
+        done = min(max((time_s - began_s) * speed, 0.0), 1.0)
+        done *= done * (3.0 - 2.0 * done)
+        from_yaw += (to_yaw - from_yaw) * done
+        from_pitch += (to_pitch - from_pitch) * done
+        size = math.hypot(yaw - from_yaw, pitch - from_pitch)
+        speed = 1.0 / (0.021 + 0.0022 * math.degrees(size))
+        self._gaze[slot] = from_yaw, from_pitch, yaw, pitch, time_s, speed
         rested = time_s - self._gestures[slot, _START, _BLINK] > 0.6
         if size > _BLINK_GAZE_RAD and rested and self._due[slot, _NEXT_BLINK] > time_s + 0.1:
             count = self._draws[slot][_DRAW_GAZE]
@@ -410,11 +443,10 @@ class Behaviours:
 
     def _head(self, slot: int, time_s: float) -> tuple[float, float]:
         """Where the head will point (yaw, pitch), near enough for the eyes to correct it."""
-        rate, phase, reach = self._oscillators[slot]
-        wave = np.sin(rate * time_s + phase) * reach
-        target = self._easing[slot, 2]
-        yaw = target[_P["yaw"]] + wave[1] + wave[4]
-        return float(yaw), float(target[_P["pitch"]] + wave[3] + 0.055 * target[_P["listen"]])
+        rate, phase, reach = self._oscillators[slot].tolist()
+        sway, pitch, yaw = (math.sin(rate[wave] * time_s + phase[wave]) * reach[wave] for wave in (1, 3, 4))
+        target = self._easing[slot, 2].tolist()
+        return target[_P["yaw"]] + sway + yaw, target[_P["pitch"]] + pitch + 0.055 * target[_P["listen"]]
 
     def _follow_user(
         self,

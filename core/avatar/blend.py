@@ -11,7 +11,9 @@ from core.avatar.expression import CHANNELS, channel
 from core.limits import BLENDSHAPE_COUNT, EYE_STEP_RAD_MAX, JOINT_STEP_RAD_MAX, LID_STEP_MAX, PTIME_MS, WEIGHT_STEP_MAX
 from core.speech.visemes import ARTICULATORS
 
-__all__ = ["BITE", "JAW_LEFT", "SHOWN", "SHUT", "STEP_MAX", "layer_mouth", "limit_steps"]
+__all__ = [
+    "BITE", "JAW_LEFT", "MOUTH_SHOWN", "PUFF_GAIN", "SEALED", "SHOWN", "SHUT", "STEP_MAX", "layer_mouth", "limit_steps",
+]  # fmt: skip
 
 SHOWN: Final[dict[str, tuple[tuple[str, float], ...]]] = {
     "jaw": (("jawOpen", 1.0),),
@@ -35,7 +37,8 @@ def _mouth_matrix() -> NDArray[np.float32]:
     return matrix
 
 
-_MOUTH: Final = _mouth_matrix()
+MOUTH_SHOWN: Final = _mouth_matrix()
+"""float32[11, 52]: SHOWN as a matrix."""
 _LOUD: Final = np.array([name in ("jaw", "lower_down", "upper_up") for name in ARTICULATORS], dtype=np.float32)
 """What a louder voice opens further."""
 
@@ -43,7 +46,7 @@ _JAW: Final = channel("jawOpen")
 _CLOSE: Final = channel("mouthClose")
 _PUFF: Final = channel("cheekPuff")
 _PUFF_SOURCE: Final = ARTICULATORS.index("puff")
-_PUFF_GAIN: Final = 0.16
+PUFF_GAIN: Final = 0.16
 
 SHUT: Final[dict[str, float]] = {
     "mouthFunnel": 0.0, "mouthLowerDownLeft": 0.0, "mouthLowerDownRight": 0.0, "mouthUpperUpLeft": 0.0,
@@ -71,6 +74,8 @@ def _posture(table: dict[str, float]) -> tuple[NDArray[np.float32], NDArray[np.f
 
 _SHUT_MASK, _SHUT_POSE = _posture(SHUT)
 _BITE_MASK, _BITE_POSE = _posture(BITE)
+SEALED: Final = np.stack([_BITE_MASK, _BITE_POSE, _SHUT_MASK, _SHUT_POSE])
+"""float32[4, 52]: which weights a bite decides and how, the same of shut lips."""
 
 
 def _step_max() -> NDArray[np.float32]:
@@ -108,7 +113,7 @@ def layer_mouth(
     """
     weights = pose[:, :BLENDSHAPE_COUNT]
     opened = articulators if loudness is None else articulators * (1.0 + (loudness - 1.0)[:, None] * _LOUD)
-    weights += np.einsum("na,ac->nc", opened, _MOUTH)
+    weights += np.einsum("na,ac->nc", opened, MOUTH_SHOWN)
     if energy is not None:
         pose[:, _JAW] += energy
     lips, teeth = seals[:, :1], seals[:, 1:]
@@ -121,7 +126,7 @@ def layer_mouth(
     left = np.minimum(offset + part * np.maximum(jaw, 0.0), most)
     pose[:, _JAW] = jaw + (left - jaw) * shut
     pose[:, _CLOSE] += (left - pose[:, _CLOSE]) * shut
-    pose[:, _PUFF] += articulators[:, _PUFF_SOURCE] * lips[:, 0] * _PUFF_GAIN
+    pose[:, _PUFF] += articulators[:, _PUFF_SOURCE] * lips[:, 0] * PUFF_GAIN
 
 
 def limit_steps(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,8 +13,7 @@ from core.limits import BLENDSHAPE_COUNT, JOINT_COUNT
 __all__ = ["REST_FRAME", "AnimationFrame"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AnimationFrame:
+class AnimationFrame(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     """52 ARKit weights, the joint rotations and how sure the lips are.
 
     Attributes:

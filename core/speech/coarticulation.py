@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +33,8 @@ from core.speech.phonemes import split_symbol
 from core.speech.visemes import ARTICULATORS, GROUP_OF, GROUPS, REST_DOMINANCE, viseme
 
 __all__ = [
-    "BEAT_COLUMN", "CURVE_COLUMNS", "NEVER", "SEALS", "Sound", "SoundTable", "Utterance", "resolve", "say",
+    "BEAT_COLUMN", "CURVE", "CURVE_COLUMNS", "NEVER", "OF_GROUP", "PER_S", "SEALS", "Sound", "SoundTable", "Utterance",
+    "resolve", "say",
 ]  # fmt: skip
 
 BEFORE_S: Final = 0.5
@@ -67,15 +69,26 @@ _SOFTNESS: Final = 0.35
 """Rounds the corner where a sound's hold begins and ends."""
 _CORE: Final = 0.28
 """A sound holds fully between this fraction and its mirror image."""
-_PER_ANTICIPATION: Final = (1.0 / np.array(_ANTICIPATION_S)).astype(np.float32)[:, None, None]
-_PER_CARRY: Final = (1.0 / np.array(_CARRY_S)).astype(np.float32)[:, None, None]
 _SHUT_S: Final = 0.055
 """Time the lips take to meet, and (at most) to part; measured closing movements last 50 to 90 ms (Löfqvist 2000)."""
+PER_S: Final = np.array([1.0 / np.array(_ANTICIPATION_S), 1.0 / np.array(_CARRY_S)], dtype=np.float32)
+"""float32[2, groups], 1/s: how quickly a sound's dominance rises before it and falls after it."""
+_PER_ANTICIPATION, _PER_CARRY = PER_S[:, :, None, None]
+CURVE: Final = np.array(
+    [_REACH, _SOFTNESS, _FAINTEST, REST_DOMINANCE, 1.0 / _SHUT_S, 1.0 / _BEAT_RISE_S, 1.0 / _BEAT_FALL_S],
+    dtype=np.float32,
+)
+"""The other numbers of a sample: reach and softness of a dominance, what is too faint to count, the rest's dominance;
+1/s of lips that meet and of a beat that rises and falls."""
 _OWN: Final = 1e9
 """Begin of a sound that is none, seconds: nobody comes near it."""
 
-_OF_GROUP: Final = np.eye(len(GROUPS), dtype=np.float32)[:, np.concatenate([GROUP_OF, np.arange(len(GROUPS))])]
-"""float32[groups, _SUMS]: 1 where a weighted target, or a dominance, belongs to a group."""
+_PULLS: Final = slice(0, _SUMS)
+_PULLED: Final = 16
+"""Numbers that a sound adds to the sums, and one that is 0: a cache line."""
+OF_GROUP: Final = np.zeros((len(GROUPS), _PULLED), dtype=np.float32)
+"""float32[groups, 16]: 1 where a weighted target, or a dominance, belongs to a group."""
+OF_GROUP[:, :_SUMS] = np.eye(len(GROUPS))[:, np.concatenate([GROUP_OF, np.arange(len(GROUPS))])]
 _HOLD_FROM, _HOLD_TO, _QUICK, _SEAL_FROM, _SEAL_TO, _PARTING, _BY_LIPS, _BY_TEETH, _BEAT = range(9)
 """Rows of a sound's shape; times in seconds after its begin: it holds fully between the first two; 1/tempo; it is shut
 between the next two; 1/seconds that parting takes; 1 if it shuts the lips, or the teeth; its beat's strength."""
@@ -119,7 +132,7 @@ _STRESS_SCALE: Final = tuple(
 """Unstressed, secondary, primary; the last (index -1) is the glide after a stressed nucleus."""
 
 
-class Sound(NamedTuple):
+class Sound(msgspec.Struct, frozen=True, gc=False):
     """One sound in its place; seconds of the utterance.
 
     Attributes:
@@ -244,7 +257,7 @@ class SoundTable:
         self._next = [0] * capacity
         self._begins = np.full((capacity, near), _OWN)
         self._shapes = np.zeros((capacity, 9, near), dtype=np.float32)
-        self._pulls = np.zeros((capacity, near, _SUMS), dtype=np.float32)
+        self._pulls = np.zeros((capacity, near, _PULLED), dtype=np.float32)
 
     def grow(self, capacity: int) -> None:
         """Make room; mouths keep their slots."""
@@ -271,9 +284,9 @@ class SoundTable:
             place = self._next[slot]
             places.append(place)
             self._next[slot] = (place + 1) % MOUTH_SOUNDS_NEAR_MAX
-        begins = np.array([(sound.begin, sound.duration) for sound in sounds])
-        durations = begins[:, 1].astype(np.float32)
-        kinds = np.array([sound.kind for sound in sounds])
+        where = np.array(slots, dtype=np.intp), np.array(places, dtype=np.intp)
+        durations = np.array([sound.duration for sound in sounds], dtype=np.float32)
+        kinds = np.concatenate([sound.kind for sound in sounds]).reshape(len(sounds), -1)
         shapes = np.empty((len(sounds), 9), dtype=np.float32)
         shapes[:, _HOLD_FROM] = durations * np.float32(_CORE)
         shapes[:, _HOLD_TO] = durations * np.float32(1.0 - _CORE)
@@ -282,9 +295,14 @@ class SoundTable:
         shapes[:, _SEAL_TO] = np.maximum(kinds[:, _FRACTION] * durations, 0.012)
         shapes[:, _PARTING] = 1.0 / np.minimum(np.maximum(durations * np.float32(0.8), 0.035), np.float32(_SHUT_S))
         shapes[:, _BY_LIPS:] = kinds[:, _SEALS_AND_BEAT]
-        self._begins[slots, places] = begins[:, 0]
-        self._shapes[slots, :, places] = shapes
-        self._pulls[slots, places] = kinds[:, _PULL]
+        self._begins[where] = [sound.begin for sound in sounds]
+        self._shapes[where[0], :, where[1]] = shapes
+        self._pulls[(*where, _PULLS)] = kinds[:, _PULL]
+
+    def tables(self) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+        """What `sample` reads, for who does the same faster: begins float64[slots, sounds], shapes float32[slots, 9,
+        sounds], pulls float32[slots, sounds, 16]. They are others after `grow`."""
+        return self._begins, self._shapes, self._pulls
 
     def sample(self, slots: NDArray[np.intp], times: NDArray[np.float64]) -> NDArray[np.float32]:
         """Where mouths ought to be.
@@ -303,7 +321,7 @@ def _sample(since: NDArray[np.float32], shapes: NDArray[np.float32], pulls: NDAr
 
     Args:
         since: float32[n, sounds], seconds since the begin of each. shapes: float32[n, 9, sounds].
-        pulls: float32[n, sounds, _SUMS].
+        pulls: float32[n, sounds, _PULLED].
     """
     rows = np.empty((len(since), CURVE_COLUMNS), dtype=np.float32)
     # One contiguous array per group: numpy is slow where the innermost axis is short.
@@ -319,8 +337,8 @@ def _sample(since: NDArray[np.float32], shapes: NDArray[np.float32], pulls: NDAr
     weight = np.exp(distance, out=distance)
     weight -= np.float32(_FAINTEST)
     np.maximum(weight, 0.0, out=weight)
-    weights = np.matmul(weight.reshape(len(GROUPS), -1).T, _OF_GROUP).reshape(pulls.shape)
-    np.einsum("nsc,nsc->nc", weights, pulls, out=rows[:, :_SUMS])
+    weights = np.matmul(weight.reshape(len(GROUPS), -1).T, OF_GROUP).reshape(pulls.shape)
+    rows[:, :_SUMS] = np.einsum("nsc,nsc->nc", weights, pulls)[:, :_SUMS]
     rows[:, _COUNT:_SUMS] += np.float32(REST_DOMINANCE)
     raised = np.empty((len(since), 3, since.shape[1]), dtype=np.float32)
     shut = (since - shapes[:, _SEAL_FROM]) * np.float32(1.0 / _SHUT_S)

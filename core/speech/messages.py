@@ -101,7 +101,7 @@ class _DownMessage(_Message, frozen=True, kw_only=True):
     has seen. 0: a sender that nobody else takes over from."""
 
 
-class PhonemeSpan(msgspec.Struct, frozen=True, array_like=True):
+class PhonemeSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One phoneme: IPA symbol as espeak-ng writes it ('' or '_' = pause), utterance-relative start and end in ticks,
     and stress (0 none, 1 secondary, 2 primary)."""
 
@@ -268,7 +268,7 @@ class SpeechStart(_DownMessage, frozen=True, kw_only=True, tag="speech-start"):
     first: int = 0
 
 
-class SpeechPacket(_DownMessage, frozen=True, kw_only=True, tag="speech"):
+class SpeechPacket(_DownMessage, frozen=True, kw_only=True, tag="speech", gc=False):
     """20 ms of the character's voice and all that the animator needs of it.
 
     Attributes:

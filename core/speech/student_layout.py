@@ -13,8 +13,8 @@ from core.speech.coarticulation import SEALS
 from core.speech.visemes import ARTICULATORS
 
 __all__ = [
-    "DILATIONS", "FIDELITIES", "HEAD_WIDTH", "HIDDEN_WIDTHS", "INPUTS", "LAYOUT_VERSION", "LOOKAHEAD_FRAMES",
-    "MOOD", "MOUTH", "OUTPUTS", "PLAN", "STATE_ROWS", "STYLE_WIDTH", "TRUNK_WIDTH",
+    "DILATIONS", "FIDELITIES", "HEAD_WIDTH", "HIDDEN_WIDTHS", "INPUTS", "KEPT", "LAYOUT_VERSION", "LOOKAHEAD_FRAMES",
+    "MOOD", "MOUTH", "OUTPUTS", "PLAN", "RECALLED", "STATE_ROWS", "STYLE_WIDTH", "TRUNK_WIDTH", "state_row",
 ]  # fmt: skip
 
 LAYOUT_VERSION: Final = 1
@@ -54,6 +54,27 @@ DILATIONS: Final[tuple[int, ...]] = (1, 1, 2, 2)
 STATE_ROWS: Final = 2 * sum(DILATIONS) + 1
 """State of one session: float32[STATE_ROWS, TRUNK_WIDTH]; the first row is the slow mean of what is heard, then each
 block's past inputs, oldest first. All zero is a session that has heard nothing."""
+
+RECALLED: Final[tuple[str, ...]] = tuple(
+    f"block{block}_row{row}" for block, dilation in enumerate(DILATIONS) for row in (0, dilation)
+)
+"""What a graph is given of the state, besides its first row ("ear_mean", "ear_heard"): the two past inputs that each
+block's convolution reads, float32[batch, TRUNK_WIDTH] each. The others only grow older, and stay where they are."""
+
+KEPT: Final[tuple[str, ...]] = ("stem", *(f"block{block}_trunk" for block in range(len(DILATIONS) - 1)))
+"""What a graph gives back of the state, besides its first row ("ear_after", "heard"): each block's newest input."""
+
+
+def state_row(block: int, row: int, frames: int = 0) -> int:
+    """Where a past input is in a state.
+
+    Args:
+        block: whose input. row: 0 is the oldest that the block remembers, 2 * DILATIONS[block] - 1 the newest.
+        frames: how many frames were taken in since the state was in order: each took the place of the oldest.
+    """
+    rows = 2 * DILATIONS[block]
+    return 1 + 2 * sum(DILATIONS[:block]) + (row + frames) % rows
+
 
 STYLE_WIDTH: Final = 2 * (HIDDEN_WIDTHS["high"] + HEAD_WIDTH + len(OUTPUTS))
 """A character: scale and shift (FiLM) of the last block's hidden units, of the head's and of the outputs; all zero is

@@ -9,7 +9,6 @@ ends where the next one begins.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -28,8 +27,7 @@ _SEGMENTS_MAX: Final = 64
 """Contiguous pieces of past speech that can still be looked up."""
 
 
-@dataclass(slots=True)
-class Placed:
+class Placed(msgspec.Struct, gc=False):
     """One tick of an utterance on the track.
 
     Attributes:
@@ -49,12 +47,19 @@ class Placed:
     first: bool = False
 
 
-@dataclass(slots=True)
-class _Segment:
+class _Segment(msgspec.Struct, gc=False):
     utterance_id: int
     media_time: int
     ticks: int
     count: int
+
+
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A packet that waits, and when it came (monotonic seconds). Nothing here can be part of a cycle, and a collector
+    that need not look at all that waits at a POP keeps phases in time."""
+
+    packet: SpeechPacket
+    arrived_at: float
 
 
 class _Utterance:
@@ -62,7 +67,7 @@ class _Utterance:
 
     def __init__(self, utterance_id: int) -> None:
         self.utterance_id = utterance_id
-        self.packets: dict[int, tuple[SpeechPacket, float]] = {}
+        self.packets: dict[int, _Waiting] = {}
         self.next_index = 0
         self.total: int | None = None
         self.lead = 0
@@ -74,7 +79,7 @@ class _Utterance:
         """The newest frame that was given."""
 
     def save(self, *, packets: bool = True) -> UtteranceState:
-        waiting = [(index, packet.opus, packet.log_mel) for index, (packet, _) in self.packets.items()]
+        waiting = [(index, item.packet.opus, item.packet.log_mel) for index, item in self.packets.items()]
         return UtteranceState(
             self.utterance_id,
             self.next_index,
@@ -93,7 +98,7 @@ class _Utterance:
         utterance.filling, utterance.heard, utterance.log_mel = state.filling, state.heard, state.log_mel
         for index, opus, log_mel in state.packets:
             packet = SpeechPacket(utterance_id=state.utterance_id, index=index, opus=opus, log_mel=log_mel)
-            utterance.packets[index] = packet, now
+            utterance.packets[index] = _Waiting(packet, now)
         return utterance
 
     def starves(self) -> bool:
@@ -137,6 +142,10 @@ class SpeechTrack:
         underruns: ticks on which an unfinished utterance had nothing to play.
         holes: packets that never came.
     """
+
+    __slots__ = (
+        "_cancelled_through", "_segments", "_sounding", "_stalled_ticks", "_tail", "_utterances", "holes", "underruns",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._utterances: deque[_Utterance] = deque()
@@ -199,22 +208,22 @@ class SpeechTrack:
         `too-far-ahead`, `duplicate`, `queue-full`."""
         if packet.utterance_id <= self._cancelled_through:
             return Dropped("cut-utterance")
-        for utterance in self._utterances:
-            if utterance.utterance_id == packet.utterance_id:
+        utterances, utterance_id = self._utterances, packet.utterance_id
+        for utterance in utterances:
+            if utterance.utterance_id == utterance_id:
                 break
         else:
             return Dropped("unknown-utterance")
-        index = packet.index
+        index, packets = packet.index, utterance.packets
         if index < utterance.next_index:
             return Dropped("late")
         if index >= utterance.next_index + SPEECH_QUEUE_PACKETS_MAX:
             return Dropped("too-far-ahead")
-        if index in utterance.packets:
+        if index in packets:
             return Dropped("duplicate")
-        queued = len(utterance.packets) if len(self._utterances) == 1 else self.queued_packets
-        if queued >= SPEECH_QUEUE_PACKETS_MAX:
+        if (len(packets) if len(utterances) == 1 else self.queued_packets) >= SPEECH_QUEUE_PACKETS_MAX:
             return Dropped("queue-full")
-        utterance.packets[index] = (packet, now)
+        packets[index] = _Waiting(packet, now)
         return None
 
     def hold(self, utterance_id: int, packets: int) -> None:
@@ -268,7 +277,7 @@ class SpeechTrack:
             return b""
         utterance = self._utterances[0]
         item = None if utterance.starves() else utterance.packets.get(utterance.next_index)
-        return item[0].opus if item else b""
+        return item.packet.opus if item else b""
 
     def hear(self, ahead: int) -> bytes:
         """The sound of what was popped last and of what follows it, as an animator that looks ahead wants to hear it.
@@ -285,10 +294,10 @@ class SpeechTrack:
         utterance, index, log_mel = self._sounding
         if utterance.heard == index + ahead:  # the usual case
             item = utterance.packets.get(index + ahead)
-            if item is not None and len(item[0].log_mel) == LOG_MEL_BANDS:
+            if item is not None and len(item.packet.log_mel) == LOG_MEL_BANDS:
                 utterance.heard += 1
-                utterance.log_mel = item[0].log_mel
-                return utterance.log_mel
+                utterance.log_mel = log_mel = item.packet.log_mel
+                return log_mel
         frames: list[bytes] = []
         for number in range(max(utterance.heard, index), index + ahead + 1):
             if number > index:
@@ -303,15 +312,15 @@ class SpeechTrack:
         """What a frame that has not played sounds like: of an utterance, or of what follows it; b"": nobody knows."""
         item = utterance.packets.get(index)
         if item is not None:
-            return item[0].log_mel
+            return item.packet.log_mel
         if utterance.total is None or index < utterance.total:
             return b""
         later = self._following(utterance)
         item = later.packets.get(index - utterance.total) if later is not None else None
         if later is None or item is None:
             return _SILENT_LOG_MEL
-        later.heard, later.log_mel = max(later.heard, index - utterance.total + 1), item[0].log_mel or later.log_mel
-        return item[0].log_mel
+        later.heard, later.log_mel = max(later.heard, index - utterance.total + 1), item.packet.log_mel or later.log_mel
+        return item.packet.log_mel
 
     def _following(self, utterance: _Utterance) -> _Utterance | None:
         """The utterance that begins when this one ends; None: a pause does."""
@@ -350,9 +359,9 @@ class SpeechTrack:
             self.holes += 1
             self._sounding = utterance, index, b""
             return Placed(utterance.utterance_id, ticks, first=index == 0)
-        packet, arrived_at = item
+        packet = item.packet
         self._sounding = utterance, index, packet.log_mel
-        return Placed(utterance.utterance_id, ticks, packet.opus, packet.log_mel, arrived_at, index == 0)
+        return Placed(utterance.utterance_id, ticks, packet.opus, packet.log_mel, item.arrived_at, index == 0)
 
     def save(self) -> TrackState:
         """All of it, for another POP that goes on with it."""

@@ -180,7 +180,7 @@ def _animate(utterances: list[_Utterance], seed: int) -> _Motion:
 
     def draw(row: AnimatorRow, speaks: bool) -> None:
         row.media_time = len(frames) * TICK_SAMPLES
-        frames.append(animator.animate([row]).frame(0))
+        frames.append(animator.animate([row]).frames()[0])
         speech.append(speaks)
 
     for utterance_id, utterance in enumerate(utterances, 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,23 @@ from numpy.typing import NDArray
 
 from core.limits import LOG_MEL_BANDS
 from core.speech.student_layout import (
+    DILATIONS,
     INPUTS,
     LOOKAHEAD_FRAMES,
     MOUTH,
     OUTPUTS,
     PLAN,
+    RECALLED,
     STATE_ROWS,
     STYLE_WIDTH,
     TRUNK_WIDTH,
+    state_row,
 )
 from origin.distill.corpus import Clip
 from origin.distill.marks import ClosureMarks, Marks, closure_marks, mark
 from origin.distill.teacher import NEUTRAL, Lesson, Style, teach
 
-__all__ = ["Examined", "answer", "examine", "lessons_of", "rules"]
+__all__ = ["Examined", "OpenModel", "answer", "examine", "lessons_of", "rules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,52 @@ class Examined:
     closures: ClosureMarks
 
 
-def open_model(path: Path) -> Any:
-    """An onnxruntime session of one thread."""
+class OpenModel:
+    """An onnxruntime session of one thread, for who wants the whole state at hand."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def get_inputs(self) -> Any:
+        """See onnxruntime.InferenceSession."""
+        return self._session.get_inputs()
+
+    def feed(self, feed: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """What the graph is given. Args: feed: "inputs", "style" and "state" float32[n, STATE_ROWS, TRUNK_WIDTH]."""
+        if "state" not in feed:
+            return dict(feed)
+        state = feed["state"]
+        whole = {"inputs": feed["inputs"], "style": feed["style"]}
+        whole["ear_mean"] = state[:, 0, :LOG_MEL_BANDS]
+        whole["ear_heard"] = state[:, 0, LOG_MEL_BANDS : LOG_MEL_BANDS + 1]
+        for block, dilation in enumerate(DILATIONS):
+            for name, row in zip(RECALLED[2 * block : 2 * block + 2], (0, dilation), strict=True):
+                whole[name] = state[:, state_row(block, row)]
+        return whole
+
+    def run(self, names: None, feed: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Answers and the state after, float32[n, len(OUTPUTS)] and as it came. Args: feed: as for `feed`; without a
+        state what comes back is the graph's own."""
+        answers, ear, heard, *newest = given = self._session.run(names, self.feed(feed))
+        if "state" not in feed:
+            return list(given)
+        after = np.array(feed["state"], dtype=np.float32)
+        after[:, 0, :LOG_MEL_BANDS], after[:, 0, LOG_MEL_BANDS] = ear, heard[:, 0]
+        for block, rows in enumerate(newest):
+            first, last = state_row(block, 0), state_row(block, 2 * DILATIONS[block] - 1)
+            after[:, first:last] = feed["state"][:, first + 1 : last + 1]
+            after[:, last] = rows
+        return [answers, after]
+
+
+def open_model(path: Path) -> OpenModel:
+    """A model of `origin.distill.export`, or what became of one."""
     import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return OpenModel(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
 
 
 def lessons_of(clips: Sequence[Clip], style: Style = NEUTRAL) -> list[Lesson]:

@@ -30,6 +30,7 @@ from core.speech.student_layout import (
     STYLE_WIDTH,
     TRUNK_WIDTH,
 )
+from origin.distill.serving import refit
 
 __all__ = ["OPSET", "Weights", "checksum", "export", "read_weights", "weights_of"]
 
@@ -217,7 +218,7 @@ def export(path: Path, weights: Weights, fidelity: str, widths: Sequence[int] | 
         opset_imports=[helper.make_opsetid("", OPSET)], producer_name="visavis", ir_version=_IR_VERSION,
     )  # fmt: skip
     helper.set_model_props(model, {"fidelity": fidelity, "layout": str(LAYOUT_VERSION)})
-    onnx.checker.check_model(model)
+    refit(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
     return checksum(path)
 

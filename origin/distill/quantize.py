@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.limits import LOG_MEL_BANDS
 from core.speech.student_layout import INPUTS, LOOKAHEAD_FRAMES, PLAN, STATE_ROWS, STYLE_WIDTH, TRUNK_WIDTH
 from origin.distill.corpus import Clip
-from origin.distill.examine import open_model
+from origin.distill.examine import OpenModel, open_model
 from origin.distill.teacher import plan_of
 
 __all__ = ["quantize", "quantize_four_bits"]
@@ -42,7 +42,7 @@ class _Reader:
         return next(self._feeds, None)
 
 
-def _feeds(model: Any, clips: Sequence[Clip]) -> list[dict[str, NDArray[np.float32]]]:
+def _feeds(model: OpenModel, clips: Sequence[Clip]) -> list[dict[str, NDArray[np.float32]]]:
     chosen = clips[:: max(1, len(clips) // _CLIPS)][:_CLIPS]
     sounds = [
         clip.heard[i % len(clip.heard)] if len(clip.heard) and i % 3 else clip.clean for i, clip in enumerate(chosen)
@@ -61,7 +61,7 @@ def _feeds(model: Any, clips: Sequence[Clip]) -> list[dict[str, NDArray[np.float
         feed = {"inputs": inputs[frame], "state": state, "style": style}
         _, state = model.run(None, feed)
         if frame % _EVERY == 0:
-            feeds.append(feed)
+            feeds.append(model.feed(feed))
     return feeds
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Dropped
 from core.limits import LOG_MEL_BANDS, SPEECH_QUEUE_PACKETS_MAX, SPEECH_STALL_S_MAX, TICK_S, TICK_SAMPLES
-from core.speech.messages import SpeechPacket
+from core.speech.messages import PhonemeSpan, SpeechPacket
 from core.stream.speech_track import Placed, SpeechTrack
 
 
@@ -375,3 +377,14 @@ def test_an_utterance_whose_sender_is_gone_ends_at_its_first_gap() -> None:
 
 def test_a_whole_utterance_is_not_closed_again() -> None:
     assert _loaded(1, 3).close_newest() == (0, 0)
+
+
+def test_what_waits_gives_a_collector_nothing_to_do() -> None:
+    """Thousands of packets wait at a POP; none of them may be looked at in the middle of a phase."""
+    track = SpeechTrack()
+    track.start(1)
+    packet = SpeechPacket(utterance_id=1, index=0, opus=b"x", phonemes=(PhonemeSpan("a", 0, 960),), log_mel=b"y")
+    track.push(packet, 0.0)
+    waiting = track._utterances[0].packets[0]
+    placed = track.pop(960)
+    assert not any(map(gc.is_tracked, (packet, packet.phonemes[0], waiting, placed, track._segments[-1])))

@@ -202,7 +202,7 @@ def test_a_new_face_is_alive_and_whole_at_once() -> None:
 def test_frames_are_what_the_wire_wants() -> None:
     session = Session()
     batch = session.show(FaceState.THINKING)
-    frame = batch.frame(0)
+    frame = batch.frames()[0]
     assert frame.weights.shape == (52,)
     assert frame.weights.dtype == np.float32
     assert frame.joints.shape == (7, 4)

@@ -18,12 +18,15 @@ from core.speech.messages import PhonemeSpan, SpeechPacket
 from core.speech.student_layout import INPUTS, LOOKAHEAD_FRAMES, MOUTH, OUTPUTS, PLAN, STATE_ROWS
 from core.stream.speech_track import SpeechTrack
 from edge.animator import RULES, TIERS, AnimatedBatch, Animator, AnimatorRow
+from edge.compiled import CompiledFaces
 from edge.overload import Overload
 from edge.student import Student
 from origin.distill.teacher import plan_of
 from tests.edge.speech import recording
 from tests.edge.test_animator import START, UTTERANCES
 
+COMPILED: Final = CompiledFaces()
+"""As in a POP; `test_kernels` compares it with numpy, by which `test_animator` goes."""
 JAW: Final = BLENDSHAPE_INDEX["jawOpen"]
 MOUTH_WEIGHTS: Final = [
     index for name, index in BLENDSHAPE_INDEX.items() if name.startswith(("mouth", "jaw", "tongue"))
@@ -114,11 +117,12 @@ def poses(batches: Sequence[AnimatedBatch], index: int = 0) -> NDArray[np.float3
 
 @pytest.fixture(scope="module")
 def student() -> Student:
-    return Student(precision="fp32")
+    return Student(precision="fp32", compiled=COMPILED)
 
 
 def fresh(capacity: int = 2) -> Animator:
-    return Animator(capacity=capacity, student=Student(precision="fp32", capacity=capacity))
+    student = Student(precision="fp32", capacity=capacity, compiled=COMPILED)
+    return Animator(capacity=capacity, student=student, compiled=COMPILED)
 
 
 # --- what it is told -------------------------------------------------------------------------------------------------
@@ -126,7 +130,7 @@ def fresh(capacity: int = 2) -> Animator:
 
 def test_the_student_hears_the_future_and_sees_the_plan_of_the_frame_it_answers(student: Student) -> None:
     [high, *_] = counted(student)
-    animator = Animator(capacity=1, student=student)
+    animator = Animator(capacity=1, student=student, compiled=COMPILED)
     speaker = Speaker(animator)
     animator.set_mood(speaker.slot, 0.5, float("nan"))
     spans = UTTERANCES[1]
@@ -157,7 +161,7 @@ def test_the_student_moves_the_mouth_as_it_answers() -> None:
 
 def test_a_silent_face_costs_no_run_once_it_has_settled(student: Student) -> None:
     [high, *_] = counted(student)
-    animator = Animator(capacity=2, student=student)
+    animator = Animator(capacity=2, student=student, compiled=COMPILED)
     speaker = Speaker(animator)
     play(animator, [speaker], 20)
     assert high.inputs == []
@@ -167,15 +171,14 @@ def test_a_silent_face_costs_no_run_once_it_has_settled(student: Student) -> Non
     before = len(high.inputs)
     play(animator, [speaker], 60)
     assert len(high.inputs) - before == STATE_ROWS
-    state = student._states[animator._faces._own[speaker.slot]]  # type: ignore[union-attr]
     play(animator, [speaker], 60)
     assert len(high.inputs) - before == STATE_ROWS
-    quiet = state.copy()
-    student.run(
-        animator._faces._own[[speaker.slot]],  # type: ignore[union-attr]
-        np.zeros((1, INPUTS), np.float32),
+    own = int(animator._faces._own[speaker.slot])  # type: ignore[union-attr]
+    quiet = student._memory.state(own)
+    student.run(np.array([own]), np.zeros((1, INPUTS), np.float32))
+    np.testing.assert_allclose(
+        student._memory.state(own)[1:], quiet[1:], atol=2e-3, err_msg="more silence would change nothing"
     )
-    np.testing.assert_allclose(state[1:], quiet[1:], atol=2e-3, err_msg="more silence would change nothing")
 
 
 def test_a_second_sentence_after_a_rest_is_said_like_one_of_its_own() -> None:
@@ -191,7 +194,7 @@ def test_a_second_sentence_after_a_rest_is_said_like_one_of_its_own() -> None:
 
 def test_packets_of_three_ticks_lose_no_sound(student: Student) -> None:
     [high, *_] = counted(student)
-    animator = Animator(capacity=1, student=student)
+    animator = Animator(capacity=1, student=student, compiled=COMPILED)
     speaker = Speaker(animator)
     mel = voice_of(UTTERANCES[0])
     count = speaker.say(UTTERANCES[0], mel) // 3 * 3
@@ -209,7 +212,7 @@ def test_packets_of_three_ticks_lose_no_sound(student: Student) -> None:
 @pytest.mark.parametrize("heard", [b"x", b"y" * 41, b""])
 def test_garbage_is_not_heard(heard: bytes, student: Student) -> None:
     [high, *_] = counted(student)
-    animator = Animator(capacity=1, student=student)
+    animator = Animator(capacity=1, student=student, compiled=COMPILED)
     slot = animator.open(seed=1)
     batch = animator.animate([AnimatorRow(slot, START, FaceState.SPEAKING, 1, 0, heard, heard=heard)])
     assert np.isfinite(batch.weights).all()
@@ -278,7 +281,7 @@ def test_batch_mates_do_not_matter_not_even_a_damaged_one() -> None:
     together = []
     for tick in range(len(expected)):
         if tick == 40:
-            faces.student._states[faces._own[crowd[3].slot]] = np.nan
+            faces.student._memory._states[faces._own[crowd[3].slot]] = np.nan
             faces._moods[crowd[4].slot] = np.nan
         together.append(animator.animate([speaker.row() for speaker in crowd]).weights)
     np.testing.assert_allclose(np.array(together)[:, 11], expected, atol=2e-4)
@@ -288,7 +291,7 @@ def test_batch_mates_do_not_matter_not_even_a_damaged_one() -> None:
 
 def test_characters_share_a_batch(student: Student) -> None:
     [high, *_] = counted(student)
-    animator = Animator(capacity=4, student=student)
+    animator = Animator(capacity=4, student=student, compiled=COMPILED)
     speakers = [Speaker(animator, character=name) for name in ("neutral", "mira", "gruff", "nobody-knows")]
     for speaker in speakers:
         speaker.say(UTTERANCES[0], voice_of(UTTERANCES[0]))
@@ -327,7 +330,7 @@ def test_changing_tier_and_character_every_second_adds_no_jump_and_resets_nothin
     faces = changed._faces
     assert faces is not None
     assert faces.student.mended == 0
-    assert np.abs(faces.student._states[faces._own[0]]).max() > 0.1, "the state was never reset"
+    assert np.abs(faces.student._memory.state(int(faces._own[0]))).max() > 0.1, "the state was never reset"
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -377,7 +380,7 @@ def test_sessions_come_and_go_without_a_trace() -> None:
     assert first.weights[0, JAW] < 0.1
     faces = animator._faces
     assert faces is not None
-    assert not faces.student._states[faces._own[heir.slot]].any()
+    assert not faces.student._memory.state(int(faces._own[heir.slot])).any()
     assert not faces._answers[heir.slot, : len(OUTPUTS)].any()
     assert len(MOUTH) < len(OUTPUTS)
 

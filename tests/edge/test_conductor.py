@@ -160,3 +160,23 @@ async def test_what_a_phase_took_is_told_with_its_frames() -> None:
     assert all(late_s >= 0.0 and busy_s > 0.0 for _, late_s, busy_s, _, _ in told)
     assert [done for *_, done in told] == sorted(done for *_, done in told)
     assert order[:4] == ["before", "after", "before", "after"]
+
+
+async def test_timers_that_go_by_milliseconds_make_no_phase_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, now, begun = asyncio.get_running_loop(), [100.0], list[float]()
+    original = loop.call_later
+
+    def call_later(delay: float, *arguments: object) -> asyncio.TimerHandle:
+        now[0] += delay
+        return original(0.0, *arguments)  # type: ignore[arg-type]
+
+    conductor = Conductor(animator=Animator(), clock=lambda: now[0], after_phase=lambda: begun.append(now[0]))
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "call_later", call_later)
+        task = asyncio.create_task(conductor.run())
+        while len(begun) < 9:
+            await asyncio.sleep(0)
+        task.cancel()
+    phase_s = TICK_S / PHASES_PER_TICK
+    early = [100.0 + number * phase_s - moment for number, moment in enumerate(begun)]
+    assert early[1:] == pytest.approx([0.0005] * (len(begun) - 1), abs=1e-9)

@@ -85,6 +85,18 @@ def test_a_damaged_student_is_refused_by_name_and_the_rules_serve(
     assert refusal in record.getMessage()
 
 
+def test_a_pop_that_cannot_compile_serves_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge.pop.load_compiled", lambda: (None, "numba cannot be used here: no LLVM"))
+    animator, refusal = make_animator(EdgeConfig(animator_precision="fp32", capacity=2))
+    assert animator.student is not None and not animator.compiled
+    assert not refusal
+    assert "numba cannot be used here" in caplog.text
+    animator, _ = make_animator(EdgeConfig(animator_precision="fp32", animator_compiled=False, capacity=2))
+    assert not animator.compiled
+
+
 def test_rules_may_be_asked_for_and_a_precision_too() -> None:
     animator, refusal = make_animator(EdgeConfig(animator="rules"))
     assert (animator.student, refusal) == (None, "")
@@ -115,6 +127,7 @@ async def test_health_and_metrics_tell_who_moves_the_faces(tmp_path: Path) -> No
     assert health == {
         "tier": "student",
         "precision": "fp32",
+        "compiled": True,
         "sessions": {"high": 0, "medium": 0, "low": 0, "rules": 0},
     }
     assert 'edge_animator_student{state="fp32"} 1.0' in metrics

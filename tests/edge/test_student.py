@@ -13,7 +13,8 @@ from core.errors import ConfigError, LocalProtocolError
 from core.limits import LOG_MEL_BANDS, WEIGHT_STEP_MAX
 from core.speech.features import log_mel_frames
 from core.speech.student_layout import FIDELITIES, INPUTS, LOOKAHEAD_FRAMES, MOUTH, OUTPUTS, STATE_ROWS, TRUNK_WIDTH
-from edge.student import PRECISIONS, Student, find_student_files
+from edge.compiled import CompiledFaces
+from edge.student import PRECISIONS, STYLE_EASE_FRAMES, Student, find_student_files
 from loadtests.audio import read_audio
 
 FOLDER, FILES = find_student_files()
@@ -47,9 +48,12 @@ def test_a_voice_alone_moves_the_mouth(precision: str, speech: np.ndarray) -> No
     assert student.mended == 0
 
 
+@pytest.mark.parametrize("compiled", [None, CompiledFaces()], ids=["numpy", "compiled"])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_no_session_depends_on_its_batch_mates(precision: str, speech: np.ndarray) -> None:
-    alone, crowded = Student(precision=precision), Student(precision=precision)
+def test_no_session_depends_on_its_batch_mates(
+    precision: str, compiled: CompiledFaces | None, speech: np.ndarray
+) -> None:
+    alone, crowded = (Student(precision=precision, compiled=compiled) for _ in range(2))
     slot = alone.open()
     slots = np.array([crowded.open() for _ in range(7)])
     rng = np.random.default_rng(0)
@@ -157,6 +161,23 @@ def test_bad_sound_never_breaks_the_mouth(kind: str) -> None:
     answers = play(student, student.open(), inputs)
     assert np.isfinite(answers).all() and student.mended == 0
     assert np.abs(answers[:, : len(MOUTH)]).max() < 2.0
+
+
+def test_characters_that_are_done_changing_share_their_style_exactly(speech: np.ndarray) -> None:
+    student = Student(precision="fp32")
+    born, changed, other = student.open(character="mira"), student.open(), student.open(character="gruff")
+    student.set_character(changed, "mira")
+    for row in speech[:STYLE_EASE_FRAMES]:
+        mixed = student.run(np.array([born, changed, other]), np.stack([row] * 3))
+    assert np.abs(mixed[0] - mixed[2]).max() > 1e-3, "another character looks different"
+    assert np.array_equal(student._style[born], student._style[changed])
+    row = np.stack([speech[STYLE_EASE_FRAMES]] * 2)
+    memory = [student.memory(slot) for slot in (born, changed)]
+    together = student.run(np.array([born, changed]), row)
+    for slot, state in zip((born, changed), memory, strict=True):
+        student.remember(slot, state)
+    apart = [student.run(np.array([slot, other]), row)[0] for slot in (born, changed)]
+    assert np.allclose(together, apart, atol=2e-3), "one row of style for all, or one each"
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

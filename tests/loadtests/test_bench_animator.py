@@ -37,6 +37,8 @@ def test_its_sessions_speak_without_a_pause(speech: list[SpeechPacket], live_sha
     faces = _Faces(speech, "high", "fp32")
     faces.renew(20, live_share)
     assert sum(face._live is not None for face in faces.faces) == live
+    by_phase = [sum(face._live is not None for face in faces.faces[phase::4]) for phase in range(PHASES_PER_TICK)]
+    assert max(by_phase) - min(by_phase) <= 1
     made = 0
     for phase in range(PHASES_PER_TICK * 3 * _TICKS):
         made += faces.conductor.step(phase % PHASES_PER_TICK, 0.0, 0.0)

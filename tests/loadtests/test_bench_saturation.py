@@ -63,6 +63,19 @@ def test_a_failure_with_time_to_spare_is_tried_again() -> None:
     assert not search.derived
 
 
+def test_a_failure_that_others_had_a_part_in_is_tried_again_twice() -> None:
+    calls: list[int] = []
+
+    def measure(sessions: int) -> Trial:
+        calls.append(sessions)
+        return trial(sessions, late=len(calls) <= 2, waited=0.3 if len(calls) <= 2 else 0.0)
+
+    search = find_limit(measure, first=100, most=100, trials=8)
+    assert calls == [100, 100, 100]
+    assert search.sessions == 100
+    assert not search.derived
+
+
 @pytest.mark.parametrize("why", ["starved", "generator", "trials"])
 def test_what_could_not_be_measured_is_derived_and_said_so(why: str) -> None:
     def measure(sessions: int) -> Trial:
