@@ -3,7 +3,8 @@
 A real conductor serves sessions that all speak without a pause: voice, phonemes and log-mel come ahead of time, as an
 origin sends them, and wait in a real track; what a frame costs includes all of that, but neither the wire nor the
 network (`pop` measures the whole). A part of the sessions may be live: their Opus packets come as they are spoken,
-without phonemes or log-mel, and are decoded and heard here.
+without phonemes or log-mel, and are decoded and heard here. As in a POP packets come between the phases: what they take
+is counted as load, and delays a phase that is due meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import statistics
 import time
@@ -171,7 +173,7 @@ class _Face:
         self._media_time = 0
         self._start(seed * _STRIDE % faces.length)
         for _ in range(0 if live else _AHEAD_PACKETS):
-            self._send()
+            self.send()
 
     def _start(self, skipped: int) -> None:
         """Begin an utterance, the very first one in its midst: no two faces are in step."""
@@ -181,7 +183,8 @@ class _Face:
         self._track.start(self._utterance_id)
         self._animator.speech_start(self.slot, self._utterance_id)
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """A packet comes."""
         if self._sent == len(self._packets):
             if self._live is not None:
                 self._live.end(self._utterance_id)
@@ -201,7 +204,6 @@ class _Face:
 
     def gather(self, due: float, now: float) -> AnimatorRow | None:
         """See edge.conductor.Conducted."""
-        self._send()
         placed = self._track.pop(self._media_time)
         heard = self._track.hear(LOOKAHEAD_FRAMES) if placed is not None else b""
         self._media_time += TICK_SAMPLES
@@ -280,6 +282,19 @@ class _Faces:
         for face in self.faces:
             self.conductor.add(face)
 
+    def hear(self, phase: int) -> None:
+        """A packet comes for each face that is served in this phase."""
+        for face in self.faces[phase::PHASES_PER_TICK]:
+            face.send()
+
+    async def listen(self) -> None:
+        """Packets in real time, until cancelled."""
+        loop = asyncio.get_running_loop()
+        began = loop.time() + _PHASE_S / 2
+        for phase in itertools.count():
+            await asyncio.sleep(began + phase * _PHASE_S - loop.time())
+            self.hear((phase + PHASES_PER_TICK // 2) % PHASES_PER_TICK)
+
     def clear(self) -> None:
         """Free the student's slots of the sessions that were."""
         for face in self.faces:
@@ -304,6 +319,7 @@ async def _make_faces(speech: list[SpeechPacket], tier: str, precision: str | No
         for _ in range(1 + _BATCHES):
             began = time.thread_time()
             for phase in range(rounds * PHASES_PER_TICK):
+                faces.hear(phase % PHASES_PER_TICK)
                 faces.conductor.step(phase % PHASES_PER_TICK, 0.0, 0.0)
             batches.append(time.thread_time() - began)
         faces.clear()
@@ -318,7 +334,7 @@ async def _make_faces(speech: list[SpeechPacket], tier: str, precision: str | No
     async def run_trial(sessions: int, live_share: float, seconds: float) -> dict[str, float]:
         """Real time."""
         faces.renew(sessions, live_share)
-        task = asyncio.create_task(faces.conductor.run())
+        tasks = [asyncio.create_task(faces.conductor.run()), asyncio.create_task(faces.listen())]
         await asyncio.sleep(_SETTLE_S)
         await prepare()  # what lives as long as the trial is not worth a collector's pause in it
         faces.done_s.clear()
@@ -327,8 +343,9 @@ async def _make_faces(speech: list[SpeechPacket], tier: str, precision: str | No
         began = time.perf_counter()
         await asyncio.sleep(seconds)
         used, took = usage.since(), time.perf_counter() - began
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         due = took / TICK_S * sessions
         done = faces.done_s or [1.0]
         seen = {

@@ -41,6 +41,7 @@ def test_its_sessions_speak_without_a_pause(speech: list[SpeechPacket], live_sha
     assert max(by_phase) - min(by_phase) <= 1
     made = 0
     for phase in range(PHASES_PER_TICK * 3 * _TICKS):
+        faces.hear(phase % PHASES_PER_TICK)
         made += faces.conductor.step(phase % PHASES_PER_TICK, 0.0, 0.0)
     assert made == 20 * 3 * _TICKS
     for face in faces.faces:
