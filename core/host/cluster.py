@@ -8,6 +8,7 @@ machine cannot show is distance: `loadtests.tcp_relay` adds it where it is measu
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ __all__ = ["plan", "register"]
 _POPS: Final = ("pop-a", "pop-b")
 _WORKERS: Final = 3
 _HOST: Final = "127.0.0.1"
+_OPERATORS: Final = "visavis.toml"
 
 
 def register(subparsers: Subparsers) -> None:
@@ -46,11 +48,14 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(RunConfig, section="run", path=options.config, overrides=overrides_from(options))
     specs, urls = plan(config, options)
-    return asyncio.run(supervise(specs, config, " and ".join(urls)))
+    hint = f"Operators' commands reach it with --config {_folder(config.directory) / _OPERATORS}"
+    return asyncio.run(supervise(specs, config, " and ".join(urls), hint))
 
 
 def plan(config: RunConfig, options: argparse.Namespace) -> tuple[list[ChildSpec], list[str]]:
     """The processes to start, in this order, and the addresses of the POPs' pages.
+
+    Beside the records it leaves a configuration with which operators' commands find this cluster.
 
     Raises: ConfigError: a configuration is wrong, or a port is taken.
     """
@@ -69,7 +74,9 @@ def plan(config: RunConfig, options: argparse.Namespace) -> tuple[list[ChildSpec
         "origin.fabric": folder / "fabric.sock",
         "origin.workers": origin.workers or _WORKERS,
     }
-    specs.append(_process("origin", "origin", origin_port, options, {**settings, **_fabric(hub_url)}))
+    settings |= _fabric(hub_url)
+    specs.append(_process("origin", "origin", origin_port, options, settings))
+    _write_operators(folder / _OPERATORS, settings)
     for number, name in enumerate(_POPS):
         port = options.port if number == 0 and options.port else _port(taken)
         free_port(_HOST, port, "--port")
@@ -91,6 +98,17 @@ def plan(config: RunConfig, options: argparse.Namespace) -> tuple[list[ChildSpec
 
 def _fabric(url: str) -> dict[str, object]:
     return {"fabric.store": "nats", "fabric.bus": "nats", "fabric.url": url}
+
+
+def _write_operators(path: Path, settings: dict[str, object]) -> None:
+    lines = ["# How operators' commands find the cluster that was started last: --config FILE"]
+    for key, value in settings.items():
+        # A JSON string or integer is a TOML one, too.
+        lines.append(f"{key} = {json.dumps(value if isinstance(value, int) else str(value))}")
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _nats(name: str, folder: Path, taken: set[int], more: Sequence[str]) -> tuple[ChildSpec, str]:

@@ -67,15 +67,21 @@ def read(options: argparse.Namespace) -> RunConfig:
     return load_config(RunConfig, section="run", path=options.config, overrides=overrides_from(options))
 
 
-async def supervise(specs: list[ChildSpec], config: RunConfig, url: str) -> int:
-    """Keep the processes alive until a signal; gives the exit code, 0 when somebody wanted the end."""
+async def supervise(specs: list[ChildSpec], config: RunConfig, url: str, hint: str = "") -> int:
+    """Keep the processes alive until a signal; gives the exit code, 0 when somebody wanted the end.
+
+    Args:
+        url: of the page, told when all run.
+        hint: one more line then.
+    """
     import asyncio
     import signal
 
     from core.host.supervisor import StartError, Supervisor
 
     def on_ready() -> None:
-        sys.stdout.write(f"\n  Visavis is running: open {url}\n  Ctrl-C stops it.\n\n")
+        more = f"  {hint}\n" if hint else ""
+        sys.stdout.write(f"\n  Visavis is running: open {url}\n{more}  Ctrl-C stops it.\n\n")
         sys.stdout.flush()
 
     supervisor = Supervisor(specs, on_ready=on_ready, ready_s_max=config.ready_s)

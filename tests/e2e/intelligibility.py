@@ -22,7 +22,7 @@ __all__ = ["heard_words", "words_alike"]
 
 _RATE_HZ = 16_000
 _CHOICES = 8
-_DRAWS = 2
+_DRAWS = 3
 _FOREIGN = (
     "apple river seven garden window yellow paper music doctor silver ocean table hammer pencil ticket morning soldier "
     "monkey blanket forest bread chair finger jump kitchen lamp market nose orange pocket queen rabbit shoulder train "
@@ -33,6 +33,9 @@ _FOREIGN = (
 def words_alike(first: NDArray[np.float32], second: NDArray[np.float32], text: str) -> float:
     """Share of the words that are made out alike in two recordings of one reply, 0 to 1.
 
+    A draw with which the recogniser finds no way through a recording at all tells nothing; if it finds none with any,
+    nothing is made out.
+
     Args:
         first, second: float32[n], 48 kHz.
         text: what the reply says.
@@ -41,8 +44,9 @@ def words_alike(first: NDArray[np.float32], second: NDArray[np.float32], text: s
     for draw in range(_DRAWS):
         one, other = heard_words(first, text, draw), heard_words(second, text, draw)
         same = sum(a == b for a, b in zip(one, other, strict=False))
-        shares.append(same / max(len(one), len(other), 1))
-    return float(np.mean(shares))
+        if one and other:
+            shares.append(same / max(len(one), len(other)))
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def heard_words(sound: NDArray[np.float32], text: str, draw: int = 0) -> list[str]:

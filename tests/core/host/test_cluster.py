@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import json
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -109,6 +112,15 @@ async def moved(cluster: Cluster, viewer: Viewer) -> Answer:
     move = Move(session_id=viewer.ticket.session_id, epoch=viewer.ticket.epoch, pop=viewer.ticket.pop_name)
     async with cluster.joined() as fabric:
         return decode_answer(await fabric.bus.request(BROKER_SUBJECT, encode_handoff(move), 20.0))
+
+
+def test_operators_find_it(running: Cluster) -> None:
+    found = running.directory / "visavis.toml"
+    for what, names in (("pops", set(running.pops)), ("workers", {"worker-0", "worker-1", "worker-2"})):
+        command = [sys.executable, "-m", "core.host.cli", what, "list", "--json", "--config", str(found)]
+        listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        rows = listed["pops"] if what == "pops" else listed
+        assert {row["name"] for row in rows} == names
 
 
 async def test_a_session_moves_from_leaf_to_leaf_in_mid_sentence(running: Cluster) -> None:
