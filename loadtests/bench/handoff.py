@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -35,6 +36,7 @@ _PLACEMENTS_MAX: Final = 12
 """Sessions opened until one is placed at the POP that is about to die."""
 _BEFORE_S, _AFTER_S = 0.1, 0.8
 """A move is watched from a moment before it until so long after it; no move has made what sounded earlier."""
+_CATCH_UP_S: Final = 0.3
 _TALKING_S: Final = 1.2
 """So long the voice has been heard when a session is moved."""
 
@@ -151,9 +153,9 @@ async def _one_move(viewer: Viewer, fabric: OpenFabric, epoch: int, tally: _Tall
     tally.moves += 1
     tally.overlaps_s.append(answer.overlap_s)
     tally.invited_s.append((times.committed_at or viewer.now) - times.invited_at)
-    tally.seen.append(noticed(viewer.recording, begin, viewer.now - 0.2))
     drawn = [picture.at for picture in viewer.recording.drawn if picture.at > begin]
     tally.stalls_s.append(max((after - before for before, after in pairwise(drawn)), default=0.0))
+    tally.seen.append(noticed(viewer.recording, begin, viewer.now - 0.2))
     tally.transcript_kept &= _words(viewer)[: len(words_before)] == words_before and len(_words(viewer)) > 0
     return answer.epoch
 
@@ -203,13 +205,19 @@ async def _many_moves(stack: Stack, transport: TransportChoice, count: int, tall
             except ViewerError as error:
                 tally.failures.append(error.code)
                 return
+            gc.collect()
+            await asyncio.sleep(_CATCH_UP_S)
 
 
 async def _measure(stack: Stack, handoffs: int) -> _Tally:
     """One viewer after the other: several in one process would stand in each other's way, and that would be counted."""
     tally = _Tally()
-    await _many_moves(stack, "webrtc", handoffs - handoffs // 2, tally)
-    await _many_moves(stack, "webtransport", handoffs // 2, tally)
+    gc.disable()  # of all that this process records a collection takes as long as its playout buffer: not in a move
+    try:
+        await _many_moves(stack, "webrtc", handoffs - handoffs // 2, tally)
+        await _many_moves(stack, "webtransport", handoffs // 2, tally)
+    finally:
+        gc.enable()
     return tally
 
 
@@ -245,14 +253,15 @@ def _figures(tally: _Tally) -> dict[str, float]:
         "handoffs": tally.moves,
         "handoffs_failed": len(tally.failures) + len(tally.workers.failures),
         "frozen_frames": sum(one.frozen_frames for one in tally.seen),
-        "lost_audio_units": sum(one.lost_audio_units for one in tally.seen),
-        "repeated_audio_units": sum(one.repeated_audio_units for one in tally.seen),
-        "lost_audio_units_unmoved": sum(one.lost_audio_units for one in tally.unmoved),
+        "lost_units": sum(one.lost_audio_units for one in tally.seen),
+        "repeated_units": sum(one.repeated_audio_units for one in tally.seen),
+        "lost_units_unmoved": sum(one.lost_audio_units for one in tally.unmoved),
         "frozen_frames_unmoved": sum(one.frozen_frames for one in tally.unmoved),
         "transcript_kept": float(tally.transcript_kept and tally.workers.kept),
     }
     if tally.moves:
         figures["overlap_ms_max"] = 1e3 * max(tally.overlaps_s)
+        figures["overlap_ms_p95"] = 1e3 * percentile(tally.overlaps_s, 95)
         figures["overlap_ms_p50"] = 1e3 * percentile(tally.overlaps_s, 50)
         figures["invited_to_committed_ms_p50"] = 1e3 * percentile(tally.invited_s, 50)
     if tally.away_s:
@@ -265,7 +274,23 @@ def _figures(tally: _Tally) -> dict[str, float]:
 def _details(tally: _Tally) -> dict[str, Any]:
     return {
         "failures": tally.failures + tally.workers.failures,
-        "viewer_stall_ms_max": round(1e3 * max(tally.stalls_s, default=0.0), 1),
+        "viewer_stall_ms": {
+            f"p{part}": round(1e3 * percentile(tally.stalls_s or [0.0], part), 1) for part in (50, 90, 100)
+        },
+        "noticed": [
+            {
+                "move": number,
+                "lost_units": seen.lost_audio_units,
+                "repeated_units": seen.repeated_audio_units,
+                "frozen_frames": seen.frozen_frames,
+                "overlap_ms": round(1e3 * overlap_s, 1),
+                "viewer_stall_ms": round(1e3 * stall_s, 1),
+            }
+            for number, (seen, overlap_s, stall_s) in enumerate(
+                zip(tally.seen, tally.overlaps_s, tally.stalls_s, strict=True)
+            )
+            if seen != Noticed()
+        ],
         "unmoved": "the same viewers just before each move, for as long",
         "worker_kills_said": tally.workers.said,
     }
