@@ -58,13 +58,13 @@ def run(options: argparse.Namespace) -> Result:
         first_plain = asyncio.run(_start(stack, options.transport))
         plain = asyncio.run(_starts(stack, starts, options.transport))
     figures = {
-        "start_warm_p50_ms": percentile([one.face_ms for one in warm], 50),
-        "start_warm_p95_ms": percentile([one.face_ms for one in warm], 95),
-        "start_cold_p95_ms": percentile([one.face_ms for one in cold], 95),
-        "start_warm_noprewarm_p95_ms": percentile([one.face_ms for one in plain], 95),
-        "start_warm_noprewarm_p50_ms": percentile([one.face_ms for one in plain], 50),
-        "start_first_ms": first.face_ms,
-        "start_first_noprewarm_ms": first_plain.face_ms,
+        "warm_ms_p50": percentile([one.face_ms for one in warm], 50),
+        "warm_ms_p95": percentile([one.face_ms for one in warm], 95),
+        "cold_ms_p95": percentile([one.face_ms for one in cold], 95),
+        "warm_without_prewarm_ms_p95": percentile([one.face_ms for one in plain], 95),
+        "warm_without_prewarm_ms_p50": percentile([one.face_ms for one in plain], 50),
+        "first_ms": first.face_ms,
+        "first_without_prewarm_ms": first_plain.face_ms,
     }
     details: dict[str, Any] = {
         "transport": options.transport,
