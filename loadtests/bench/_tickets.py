@@ -103,4 +103,5 @@ class _Desk:
             took.append(time.perf_counter() - began)
             response.raise_for_status()
             self._broker.sessions.end(response.json()["session_id"], "benched")
+            await asyncio.sleep(0)  # a store in memory never waits for anything
         return took
