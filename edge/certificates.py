@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,18 +47,18 @@ class Certificate:
     expires_at: int
 
 
-class Certificates:
+class Certificates(ABC):
     """What the endpoint serves and tickets tell; the wall time is passed in."""
 
+    @abstractmethod
     def current(self, now_wall: int) -> Certificate:
         """What new connections are served."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hashes(self, now_wall: int) -> tuple[str, ...]:
         """What tickets tell; empty when a CA vouches for the certificate."""
-        raise NotImplementedError
 
-    def told(self, hashes: tuple[str, ...], now_wall: int) -> None:
+    def told(self, hashes: tuple[str, ...], now_wall: int) -> None:  # noqa: B027 - whose hashes never change need not know
         """From now on new tickets tell these hashes."""
 
 

@@ -276,7 +276,7 @@ def show(  # type: ignore[no-untyped-def]
         slots, times, elapsed, lived, levels, speaking, switched: [n], as in those; `lived`: elapsed for behaviours.
         wanted: float32[n, eased].
         held ... poses: tables of the easing, the behaviours and the poses shown last.
-        rates ... columns: `edge.compiled.Constants`.
+        rates ... columns: the constants of `edge.compiled`.
         weights, joints: float32[n, 52] and float32[n, 7, 4], written.
     """
     pose = np.empty(poses.shape[1], np.float32)

@@ -131,16 +131,10 @@ def _confirm(request: str, lease: Lease) -> Steps[bool | Denied]:
 
 def _give_up(request: str, read: Outcome) -> Steps[bool]:
     """End what a booking has led to that is not offered any more. Returns: whether the booking may be overwritten."""
-    try:
-        record = decode_booking(read.value)
-    except RemoteProtocolError:
-        return True
-    lease = yield from look(record.slot)
-    if isinstance(lease, Denied):
-        return lease.reason != "unknown"
-    if not lease.holder or lease.request != request:
-        return True
-    ended = yield from end(record.slot, lease.epoch, "released")
+    found = yield from _led_to(request, read)
+    if found is None or isinstance(found, Denied):
+        return found is None
+    ended = yield from end(*found, "released")
     return not isinstance(ended, Denied)
 
 
@@ -188,11 +182,16 @@ def cancel(request: str) -> Steps[bool]:
 
 def _leads_nowhere(request: str, read: Outcome) -> Steps[bool]:
     """Whether the lease is over, for certain, that a booking leads to."""
+    return (yield from _led_to(request, read)) is None
+
+
+def _led_to(request: str, read: Outcome) -> Steps[tuple[str, int] | Denied | None]:
+    """Slot and epoch of the live lease that a booking leads to; None: of none, for certain; Denied: nobody can say."""
     try:
         record = decode_booking(read.value)
     except RemoteProtocolError:
-        return True
+        return None
     lease = yield from look(record.slot)
     if isinstance(lease, Denied):
-        return lease.reason != "unknown"
-    return not lease.holder or lease.request != request
+        return lease if lease.reason == "unknown" else None
+    return (record.slot, lease.epoch) if lease.holder and lease.request == request else None

@@ -73,7 +73,7 @@ class SteadyPath(_Library):  # type: ignore[misc]  # before a QuicConnection of 
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = QUIC_STREAMS_MAX
 
-    # --- for the library's file to fill in ---------------------------------------------------------------------------
+    # --- for the library's file to fill in; not abstract: a mixin before a class that is no ABC cannot be -------------
 
     def _take_number(self, space: Any) -> int:
         raise NotImplementedError
